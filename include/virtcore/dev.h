@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * virtcore/dev.h - traps, devices, interrupt lines.
+ *
+ * Handlers run on the thread of the vCPU whose instruction is handled, one at a
+ * time for each VM, with no library lock that a handler could deadlock on: they
+ * may call vc_trap, vc_untrap, vc_dev_detach (also on themselves), vc_irq_line,
+ * vc_msi, vc_kick, vc_read and vc_write. They must not call vc_run or vc_close.
+ */
+#ifndef VIRTCORE_DEV_H
+#define VIRTCORE_DEV_H
+
+#include "base.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum vc_space { VC_SPACE_PORT = 0, VC_SPACE_MMIO = 1 };
+
+struct vc_access {
+    uint64_t addr; /* port number, or guest-physical address */
+    uint64_t data; /* written value; the answer of a read. Only the low len bytes count */
+    uint32_t len;  /* 1, 2, 4, 8 (8: MMIO only) */
+    uint32_t write;
+    vc_cpu *cpu;
+};
+
+/* 0: handled. A negative code ends the run: vc_run returns VC_ECALLBACK. */
+typedef int vc_trap_fn(void *ud, struct vc_access *access);
+
+/* Calls fn for every access that starts inside [base, base + len). Ports:
+ * base + len <= 65536. MMIO: takes precedence over RAM mapped there only when
+ * the range is page-aligned (else VC_ERANGE when RAM is mapped there). Ranges
+ * must not overlap (VC_EEXIST). Takes effect at once, on code that already ran
+ * as well. Returns a positive id, or a negative code. Any thread. */
+VC_API int vc_trap(vc_vm *vm, enum vc_space space, uint64_t base, uint64_t len, vc_trap_fn *fn,
+                   void *ud);
+
+/* Removes a trap; waits for handlers in flight on other threads, so that `ud`
+ * may be freed afterwards. Called inside its own handler it returns at once and
+ * the handler is the last call. VC_ENOENT for an unknown id. Any thread. */
+VC_API int vc_untrap(vc_vm *vm, int id);
+
+/* A device: named ranges behind one object. `free` is called once, when the
+ * device is detached, when attaching failed, or by vc_close. save/load move its
+ * state through a snapshot and may be NULL for a device without state. */
+struct vc_dev_range {
+    enum vc_space space;
+    uint32_t pad;
+    uint64_t base, len;
+};
+struct vc_dev_ops {
+    size_t size;
+    const char *name;
+    vc_trap_fn *access;
+    void (*reset)(void *ud);
+    void (*free)(void *ud);
+};
+VC_API vc_dev *vc_dev_attach(vc_vm *vm, const struct vc_dev_ops *ops,
+                             const struct vc_dev_range *ranges, unsigned nranges, void *ud);
+VC_API int vc_dev_detach(vc_dev *dev);
+
+/* Drives an interrupt line (global system interrupt 0-23) of the platform's
+ * interrupt controllers: level 1 or 0. VC_ENOTSUP without a platform. Any
+ * thread. */
+VC_API int vc_irq_line(vc_vm *vm, unsigned gsi, int level);
+
+/* Sends a message-signalled interrupt (SDM 10.11). VC_ENOTSUP without a
+ * platform. Any thread. */
+VC_API int vc_msi(vc_vm *vm, uint64_t address, uint32_t data);
+
+/* A hypercall handler: VMCALL/VMMCALL in the guest, number in RAX, arguments in
+ * RDI, RSI, RDX, R10, R8, R9; the result goes to RAX. One for each VM; NULL
+ * removes it. */
+typedef int vc_hcall_fn(void *ud, vc_cpu *cpu, uint64_t nr, const uint64_t args[6],
+                        uint64_t *ret);
+VC_API int vc_hcall_set(vc_vm *vm, vc_hcall_fn *fn, void *ud);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

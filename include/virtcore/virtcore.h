@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * virtcore/virtcore.h - all of libvirtcore.
+ */
+#ifndef VIRTCORE_H
+#define VIRTCORE_H
+
+#include "base.h"
+#include "cpu.h"
+#include "dev.h"
+#include "pc.h"
+#include "vm.h"
+
+#endif

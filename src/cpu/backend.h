@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT
+ * A backend is one table of functions. */
+#ifndef CPU_BACKEND_H
+#define CPU_BACKEND_H
+
+#include "env.h"
+#include <virtcore/vm.h>
+
+struct backend_vm;  /* a backend's part of a partition */
+struct backend_cpu; /* a backend's part of a vCPU */
+
+struct backend {
+    const char *name;
+    void (*probe)(struct vc_probe_info *info); /* fills usable, reason, features, max_cpus */
+    int (*open)(const struct vc_vm_opts *opts, const struct cpu_env *env, struct backend_vm **out);
+    void (*close)(struct backend_vm *bvm);
+    /* The memory map or the traps changed. Returns when no vCPU uses the old. */
+    void (*map_changed)(struct backend_vm *bvm);
+    int (*cpu_new)(struct backend_vm *bvm, vc_cpu *handle, unsigned index, struct cpu_mail *mail,
+                   struct backend_cpu **out);
+    void (*cpu_free)(struct backend_cpu *cpu);
+    /* budget is never NULL; exit is zeroed but for answers due. */
+    int (*run)(struct backend_cpu *cpu, const struct vc_budget *budget, struct vc_exit *exit);
+    int (*reset)(struct backend_cpu *cpu, bool wait_sipi); /* RESET, or INIT + wait-for-SIPI */
+    int (*gprs)(struct backend_cpu *cpu, bool set, struct vc_gprs *r);
+    int (*sregs)(struct backend_cpu *cpu, bool set, struct vc_sregs *r);
+    int (*fpu)(struct backend_cpu *cpu, bool set, struct vc_fpu *r);
+    int (*reg)(struct backend_cpu *cpu, bool set, enum vc_reg reg, uint64_t *value); /* CRs, DRs */
+    int (*msr)(struct backend_cpu *cpu, bool set, uint32_t index, uint64_t *value);
+    int (*translate)(struct backend_cpu *cpu, uint64_t linear, uint32_t access, uint64_t *gpa);
+    int (*exception)(struct backend_cpu *cpu, uint8_t vector, uint32_t err, uint64_t cr2);
+    int (*single_step)(struct backend_cpu *cpu, bool on);
+    void (*stats)(struct backend_cpu *cpu, struct vc_stats *out);
+};
+
+extern const struct backend backend_emu;
+extern const struct backend backend_kvm;
+extern const struct backend backend_pv;
+
+/* The table, in the order `auto` tries; NULL-terminated. */
+extern const struct backend *const backends[];
+const struct backend *backend_find(const char *name);
+
+#endif

@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: MIT
+ * One vCPU of the emulation engine: architectural state and what runs it. */
+#ifndef EMU_H
+#define EMU_H
+
+#include "../backend.h"
+#include "../../base/util.h"
+#include "../../mmu/mem.h"
+#include "../../mmu/walk.h"
+#include "op.h"
+#include <setjmp.h>
+#include <virtcore/cpu.h>
+
+enum { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS, SEG_LDTR, SEG_TR, SEG_COUNT };
+
+/* A segment register with its hidden part. limit is in bytes (G applied). attr
+ * as in struct vc_segment. */
+struct seg {
+    uint64_t base;
+    uint32_t limit;
+    uint16_t sel;
+    uint16_t attr;
+};
+#define SEG_A_TYPE 0x00fu
+#define SEG_A_S 0x010u
+#define SEG_A_DPL_SHIFT 5
+#define SEG_A_P 0x080u
+#define SEG_A_L 0x200u
+#define SEG_A_DB 0x400u
+#define SEG_A_G 0x800u
+
+struct dtable {
+    uint64_t base;
+    uint32_t limit;
+};
+
+/* Soft TLB: direct-mapped, one set for each kind of privilege. A tag is the
+ * page's linear address, or an odd value, which nothing matches. */
+#define TLB_BITS 9
+#define TLB_N (1u << TLB_BITS)
+#define TLB_INVALID 1ull
+enum tlb_kind { TLB_R, TLB_W, TLB_X, TLB_KINDS };
+enum tlb_priv { TLB_KERNEL, TLB_KERNEL_AC, TLB_USER, TLB_NEVER, TLB_PRIVS }; /* NEVER: all slow */
+struct tlb_ent {
+    uint64_t tag, addend; /* host pointer = linear + addend */
+};
+struct tlb_set {
+    struct tlb_ent e[TLB_KINDS][TLB_N];
+    /* For writes: the page's word of lines that hold code; X: guest-physical page. */
+    _Atomic uint64_t *wcode[TLB_N];
+    uint64_t xphys[TLB_N];
+};
+struct tlb; /* all sets, and what flushing needs: tlb.c */
+
+/* EFLAGS bits. */
+#define FL_CF 0x0001u
+#define FL_PF 0x0004u
+#define FL_AF 0x0010u
+#define FL_ZF 0x0040u
+#define FL_SF 0x0080u
+#define FL_TF 0x0100u
+#define FL_IF 0x0200u
+#define FL_DF 0x0400u
+#define FL_OF 0x0800u
+#define FL_IOPL 0x3000u
+#define FL_NT 0x4000u
+#define FL_RF 0x10000u
+#define FL_VM 0x20000u
+#define FL_AC 0x40000u
+#define FL_VIF 0x80000u
+#define FL_VIP 0x100000u
+#define FL_ID 0x200000u
+#define FL_ARITH (FL_CF | FL_PF | FL_AF | FL_ZF | FL_SF | FL_OF)
+
+#define CR0_PE 0x1u
+#define CR0_MP 0x2u
+#define CR0_EM 0x4u
+#define CR0_TS 0x8u
+#define CR0_ET 0x10u
+#define CR0_NE 0x20u
+#define CR0_WP 0x10000u
+#define CR0_AM 0x40000u
+#define CR0_NW 0x20000000u
+#define CR0_CD 0x40000000u
+#define CR0_PG 0x80000000u
+#define CR4_VME 0x1u
+#define CR4_PVI 0x2u
+#define CR4_TSD 0x4u
+#define CR4_DE 0x8u
+#define CR4_PSE 0x10u
+#define CR4_PAE 0x20u
+#define CR4_MCE 0x40u
+#define CR4_PGE 0x80u
+#define CR4_PCE 0x100u
+#define CR4_OSFXSR 0x200u
+#define CR4_OSXMMEXCPT 0x400u
+#define CR4_UMIP 0x800u
+#define CR4_LA57 0x1000u
+#define CR4_FSGSBASE 0x10000u
+#define CR4_PCIDE 0x20000u
+#define CR4_OSXSAVE 0x40000u
+#define CR4_SMEP 0x100000u
+#define CR4_SMAP 0x200000u
+#define CR4_PKE 0x400000u
+#define EFER_SCE 0x1u
+#define EFER_LME 0x100u
+#define EFER_LMA 0x400u
+#define EFER_NXE 0x800u
+#define EFER_FFXSR 0x4000u
+
+enum {
+    EXC_DE, EXC_DB, EXC_NMI, EXC_BP, EXC_OF, EXC_BR, EXC_UD, EXC_NM, EXC_DF, EXC_TS = 10,
+    EXC_NP, EXC_SS, EXC_GP, EXC_PF, EXC_MF = 16, EXC_AC, EXC_MC, EXC_XM
+};
+
+/* The complete mode word: part of a block's key. */
+#define MODE_CODE16 0u
+#define MODE_CODE32 1u
+#define MODE_CODE64 2u
+#define MODE_CODE_MASK 3u
+#define MODE_SS32 4u /* stack address size 32 (not in 64-bit mode) */
+#define MODE_STEP 8u /* blocks of one instruction */
+
+enum { R_RAX, R_RCX, R_RDX, R_RBX, R_RSP, R_RBP, R_RSI, R_RDI };
+#define R_ZERO 16 /* gpr[16] is always 0 */
+#define R_IPB 17  /* gpr[17] is ip_base */
+
+/* How arithmetic flags are held until somebody asks: flags.h. */
+struct emu {
+    /* Hot: what nearly each instruction touches. */
+    uint64_t gpr[18];
+    uint64_t rip;             /* IP of the next instruction; valid in the dispatcher */
+    uint64_t cc_dst, cc_src;
+    uint32_t cc_op;
+    uint32_t rflags;          /* everything but FL_ARITH, which flags.h computes; bit 1 set */
+    struct tlb_set *tlb;      /* the set of the current privilege */
+    const struct op *op;      /* the instruction that may fault (emu_at) */
+    struct block *block;      /* the block that runs */
+    uint32_t mode;            /* MODE_* */
+    uint8_t cpl;
+    uint8_t shadow;           /* 1: interrupts held off until the next instruction is done
+                                 (STI); 2: debug traps too (MOV SS, POP SS) */
+    uint8_t leave;            /* the dispatcher must look at things even if nothing is pending */
+    uint8_t halted;           /* in HLT */
+    uint32_t pend_mask;       /* bits of mail->pending that count now */
+    struct cpu_mail *mail;
+    uint64_t icount;          /* instructions done; ahead by the rest of the block inside one */
+
+    /* Architectural state. */
+    struct seg seg[SEG_COUNT];
+    struct dtable gdt, idt;
+    uint64_t cr0, cr2, cr3, cr4, efer, xcr0;
+    uint64_t dr[4], dr6, dr7;
+    struct walk_regs walk;    /* follows CRs: emu_mode_changed() */
+    uint64_t star, lstar, cstar, fmask, kernel_gs_base;
+    uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
+    uint64_t pat, tsc_offset, tsc_aux, misc_enable, spec_ctrl;
+    uint64_t mtrr_def, mtrr_fixed[11], mtrr_var[16], mcg_status, mc_bank[4 * 4];
+    uint64_t kvm_system_time, kvm_wall_clock;
+    bool nmi_masked;          /* between NMI and IRET */
+    bool wait_sipi;
+    bool ac_check;            /* alignment checks on: CR0.AM, EFLAGS.AC, CPL 3 */
+    bool db_data;             /* a data or I/O breakpoint is armed in DR7 */
+    bool step_exit;           /* vc_single_step */
+
+    /* Vector and x87 state. ymm holds whole registers; fx is the 512-byte FXSAVE64
+     * image of which only the x87 part (bytes 0-31 without MXCSR 24-31, and
+     * 32-159) is meaningful. */
+    _Alignas(64) uint8_t ymm[16][32];
+    _Alignas(64) uint8_t fx[512];
+    uint32_t mxcsr;
+    _Alignas(64) uint8_t membuf[64]; /* a memory operand on its way to a thunk */
+
+    /* A pending fault, filled by emu_raise*, taken by the dispatcher. */
+    struct {
+        uint8_t vector;
+        bool has_err;
+        uint32_t err;
+        uint64_t cr2;
+        uint64_t db6;         /* #DB: bits to set in DR6 */
+    } fault;
+    uint64_t db_hit;          /* DR6 bits of data breakpoints hit by this instruction */
+    jmp_buf *jmp;             /* where emu_raise goes: dispatcher, or event delivery */
+
+    /* Accesses of the current instruction that devices answered: replayed when
+     * it runs again after an exit. access.c */
+    struct {
+        uint64_t insn;        /* icount identity of the instruction they belong to */
+        unsigned n, at;
+        bool due;             /* the embedder owes an answer for the last one */
+        struct {
+            uint64_t data;
+        } rec[64];
+    } replay;
+    uint64_t deadline_ns;     /* of the time budget; 0: none */
+
+    struct tlb *tlbs;
+    struct jcache *jcache;    /* rip -> block: block.c */
+    struct emu_vm *vm;
+    const struct cpu_env *env;
+    vc_cpu *handle;
+    unsigned index;
+    struct vc_exit *exit;
+    int exit_rc;
+    struct vc_stats stats;
+};
+
+/* The partition's part of the engine. */
+struct emu_vm {
+    struct cpu_env env;
+    struct code_cache *code;
+    struct thunk_cache *thunks;
+    struct emu *cpu[64];
+    unsigned ncpu;
+    pthread_mutex_t lock;
+    pthread_mutex_t split_lock; /* LOCK across pages */
+    const struct cpu_model *model; /* cpuid.c */
+    unsigned max_cpus;
+};
+
+/* ---- faults: never return; state is as before the instruction ------------- */
+
+/* Notes the current instruction before anything that can fault or look at IP. */
+static inline void emu_at(struct emu *c, const struct op *op)
+{
+    c->op = op;
+}
+_Noreturn void emu_raise(struct emu *c, unsigned vector); /* no error code */
+_Noreturn void emu_raise_err(struct emu *c, unsigned vector, uint32_t err);
+_Noreturn void emu_raise_pf(struct emu *c, uint64_t cr2, uint32_t err);
+_Noreturn void emu_ud(struct emu *c, const struct op *op);
+_Noreturn void emu_gp0(struct emu *c, const struct op *op);
+/* Leaves vc_run: kind VC_EXIT_*; c->exit's union is filled. restart: the
+ * instruction runs again at the next vc_run (answers are replayed); else it is
+ * done and c->rip is set. */
+_Noreturn void emu_exit(struct emu *c, uint32_t kind, bool restart);
+_Noreturn void emu_exit_error(struct emu *c, int code);
+
+/* IP (not linear) of an instruction and of the next one; wrapped by code size. */
+static inline uint64_t op_ip(const struct emu *c, const struct op *op)
+{
+    return c->gpr[R_IPB] + op->off;
+}
+static inline uint64_t ip_wrap(const struct emu *c, uint64_t ip)
+{
+    uint32_t m = c->mode & MODE_CODE_MASK;
+    return m == MODE_CODE64 ? ip : m == MODE_CODE32 ? (uint32_t)ip : (uint16_t)ip;
+}
+static inline uint64_t op_next_ip(const struct emu *c, const struct op *op)
+{
+    return ip_wrap(c, c->gpr[R_IPB] + op->off + op->len);
+}
+
+/* ---- registers ----------------------------------------------------------- */
+#define R8(c, o) (*((uint8_t *)(c)->gpr + (o)))
+#define R16(c, o) (*(uint16_t *)((uint8_t *)(c)->gpr + (o)))
+#define R32(c, o) (*(uint32_t *)((uint8_t *)(c)->gpr + (o)))
+#define R64(c, o) (*(uint64_t *)((uint8_t *)(c)->gpr + (o)))
+/* Writes with the width's rule: 32 bits clear the upper half. size 1 takes the
+ * byte offset of AH..BH too. */
+static inline void reg_write(struct emu *c, unsigned off, unsigned size, uint64_t v)
+{
+    switch (size) {
+    case 1: R8(c, off) = (uint8_t)v; break;
+    case 2: R16(c, off) = (uint16_t)v; break;
+    case 4: R64(c, off) = (uint32_t)v; break;
+    default: R64(c, off) = v; break;
+    }
+}
+static inline uint64_t reg_read(struct emu *c, unsigned off, unsigned size)
+{
+    switch (size) {
+    case 1: return R8(c, off);
+    case 2: return R16(c, off);
+    case 4: return R32(c, off);
+    default: return R64(c, off);
+    }
+}
+
+/* ---- state changes -------------------------------------------------------- */
+
+/* After any change of CR0, CR4, EFER, CS, SS, CPL, EFLAGS.{VM,AC,IF,TF}, DR7,
+ * or shadow: recomputes mode, tlb, walk, pend_mask, ac_check, db_data. Cheap.
+ * Does not flush. A handler that calls it must end its block. */
+void emu_mode_changed(struct emu *c);
+/* TLB flushes: everything; all but global; one PCID's non-global; one page (in
+ * every PCID when global is possible). */
+void emu_flush_all(struct emu *c);
+void emu_flush_nonglobal(struct emu *c);
+void emu_flush_pcid(struct emu *c, uint16_t pcid);
+void emu_flush_page(struct emu *c, uint64_t linear);
+void emu_flush_page_pcid(struct emu *c, uint16_t pcid, uint64_t linear);
+/* CR3 was loaded: switches to that PCID's sets; keep: bit 63 was set (no flush). */
+void emu_switch_cr3(struct emu *c, bool keep);
+
+/* RESET or INIT state (SDM 10.1.1): sys_reset.c. */
+void emu_reset(struct emu *c, bool init);
+
+/* ---- control registers, MSRs, CPUID: sys_*.c ------------------------------ */
+/* Write a register with the manual's checks; false: #GP(0). Flush and mode
+ * update done. Used by MOV CR, LMSW, task of vc_reg_set. */
+bool emu_set_cr0(struct emu *c, uint64_t v);
+bool emu_set_cr3(struct emu *c, uint64_t v);
+bool emu_set_cr4(struct emu *c, uint64_t v);
+bool emu_set_efer(struct emu *c, uint64_t v);
+bool emu_set_xcr0(struct emu *c, uint64_t v);
+bool emu_msr_read(struct emu *c, uint32_t index, uint64_t *v);
+bool emu_msr_write(struct emu *c, uint32_t index, uint64_t v);
+void emu_cpuid(struct emu *c, uint32_t leaf, uint32_t sub, uint32_t out[4]);
+/* Feature questions for #UD of what CPUID hides: ZYDIS_ISA_SET_* offered? */
+bool emu_has_isa(struct emu *c, ZydisISASet isa);
+uint64_t emu_tsc(struct emu *c);
+/* CPU model: chosen at open; NULL and error set when the name is unknown or the
+ * host cannot. */
+const struct cpu_model *cpu_model_find(const char *name);
+
+/* ---- events: sys_event.c --------------------------------------------------- */
+enum emu_event { EV_EXCEPTION, EV_EXTINT, EV_NMI, EV_SOFTINT, EV_ICEBP };
+/* Delivers an event through the IDT at c->rip (SDM 6.12, 6.14; double faults
+ * 6.15). Faults in delivery are combined inside. false: triple fault. For
+ * EV_SOFTINT and INT3/INTO c->rip is already past the instruction, insn_ip is
+ * its start (for faults). */
+bool emu_deliver(struct emu *c, enum emu_event type, unsigned vector, bool has_err, uint32_t err,
+                 uint64_t insn_ip);
+
+bool canonical(const struct emu *c, uint64_t linear);
+
+#endif

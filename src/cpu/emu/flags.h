@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT
+ * Arithmetic flags, kept as the operation that made them until somebody asks. */
+#ifndef EMU_FLAGS_H
+#define EMU_FLAGS_H
+
+#include "emu.h"
+
+/* cc_op. The numbered ones come in groups of four: 8, 16, 32, 64 bits (add
+ * log2 of the size in bytes). r: the result, in cc_dst. */
+enum cc_op {
+    CC_FLAGS = 0, /* cc_src holds FL_ARITH bits themselves */
+    CC_ADD = 4,   /* cc_src: the addend */
+    CC_ADC = 8,   /* the same with carry in */
+    CC_SUB = 12,  /* cc_src: the subtrahend; minuend = r + cc_src */
+    CC_SBB = 16,  /* the same with borrow in */
+    CC_LOGIC = 20, /* CF = OF = 0 */
+    CC_INC = 24,  /* cc_src: old CF (0/1) */
+    CC_DEC = 28,
+    CC_SHL = 32,  /* cc_src: the value before the last bit went (CF = its top bit) */
+    CC_SAR = 36,  /* cc_src: the value before the last bit went (CF = bit 0); SHR too, OF by
+                     its rule for count 1 */
+};
+
+/* FL_ARITH bits now. */
+uint32_t flags_arith(const struct emu *c);
+/* The whole RFLAGS as PUSHF sees it (bit 1 set). */
+static inline uint64_t flags_get(const struct emu *c)
+{
+    return c->rflags | flags_arith(c);
+}
+static inline void flags_set_arith(struct emu *c, uint32_t v)
+{
+    c->cc_op = CC_FLAGS;
+    c->cc_src = v & FL_ARITH;
+}
+/* Sets all of RFLAGS, bit 1 forced, reserved bits cleared; the caller checked
+ * privilege, and calls emu_mode_changed() when IF, TF, AC or VM changed. */
+static inline void flags_set(struct emu *c, uint64_t v)
+{
+    flags_set_arith(c, (uint32_t)v);
+    c->rflags = ((uint32_t)v & 0x003f7700u) | 2u;
+}
+/* Condition code 0-15 as in Jcc's opcode (0 O, 1 NO, 2 B, ... 15 NLE). */
+bool flags_cond(const struct emu *c, unsigned cond);
+
+#endif

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT
+ * What an engine asks of the machine around it, and the pending word through
+ * which the machine reaches a running vCPU. */
+#ifndef CPU_ENV_H
+#define CPU_ENV_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <virtcore/cpu.h>
+#include <virtcore/dev.h>
+
+struct mem;
+
+enum { ENV_HANDLED = 0, ENV_UNHANDLED = 1 }; /* else a negative code: stop the run */
+
+/* A table of functions of the layers above; ctx is theirs. A function may be
+ * NULL where the partition has no such thing. All are called on the vCPU's
+ * thread. */
+struct cpu_env {
+    void *ctx;
+    struct mem *mem;
+    uint64_t tsc_hz;
+    /* One port or MMIO access; fills access->data on a read. */
+    int (*access)(void *ctx, enum vc_space space, struct vc_access *access);
+    /* The next external interrupt's vector, now acknowledged; -1: none. */
+    int (*irq_ack)(void *ctx, unsigned cpu);
+    /* Local APIC: task priority (CR8), base MSR, x2APIC MSRs 0x800-0x8ff and
+     * the TSC deadline. false: #GP. */
+    uint64_t (*cr8_get)(void *ctx, unsigned cpu);
+    void (*cr8_set)(void *ctx, unsigned cpu, uint64_t tpr);
+    bool (*apic_msr)(void *ctx, unsigned cpu, uint32_t index, bool write, uint64_t *value);
+    /* The vCPU was reset by INIT; its local APIC follows. */
+    void (*init)(void *ctx, unsigned cpu);
+    int (*hcall)(void *ctx, vc_cpu *cpu, uint64_t nr, const uint64_t args[6], uint64_t *ret);
+    bool (*has_hcall)(void *ctx);
+    void (*log)(void *ctx, int level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+};
+
+/* Bits of the pending word. */
+#define PEND_KICK 0x01u
+#define PEND_IRQ 0x02u   /* the interrupt controller has a vector for this CPU */
+#define PEND_NMI 0x04u
+#define PEND_INIT 0x08u
+#define PEND_SIPI 0x10u  /* vector in sipi_vector */
+#define PEND_FLUSH 0x20u /* memory map or traps changed: drop translations */
+#define PEND_POWER 0x40u /* the machine goes down: leave with VC_EXIT_POWER */
+#define PEND_STOP 0x80u  /* leave at the next boundary (stop the world) */
+#define PEND_TIME 0x100u /* the time budget is used up */
+
+/* The part of a vCPU that other threads touch. */
+struct cpu_mail {
+    _Atomic uint32_t pending;
+    _Atomic uint32_t asleep; /* the thread waits on `pending` (futex) */
+    _Atomic uint32_t sipi_vector;
+    _Atomic int32_t inject; /* vector of vc_inject_irq; -1: none */
+};
+
+/* Sets bits and wakes the vCPU when it sleeps. Any thread, signal handlers. */
+void mail_post(struct cpu_mail *mail, uint32_t bits);
+void mail_clear(struct cpu_mail *mail, uint32_t bits);
+/* Sleeps until (pending & mask) != 0 or the host time deadline_ns (0: none)
+ * passed. Returns pending & mask. */
+uint32_t mail_wait(struct cpu_mail *mail, uint32_t mask, uint64_t deadline_ns);
+
+#endif

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT
+ * Interrupt routing between devices, controllers and vCPUs. */
+#ifndef IO_IRQ_H
+#define IO_IRQ_H
+
+#include "bus.h"
+#include "clock.h"
+#include "../cpu/env.h"
+
+/* The interrupt controllers of a PC: local APICs (xAPIC and x2APIC, TSC
+ * deadline, SDM 10), one IOAPIC (24 pins), two 8259. */
+struct irqchip;
+
+struct irqchip_opts {
+    struct bus *bus;
+    struct clock *clock;
+    unsigned max_cpus;
+    uint64_t tsc_hz;
+    /* The guest's TSC now, as RDTSC on any vCPU gives it, for TSC deadlines. */
+    uint64_t (*tsc_now)(void *ctx);
+    void *ctx;
+};
+struct irqchip *irqchip_new(const struct irqchip_opts *opts);
+void irqchip_free(struct irqchip *chip);
+/* A vCPU appears: its mailbox gets PEND_IRQ/NMI/INIT/SIPI. Index < max_cpus. */
+int irqchip_add_cpu(struct irqchip *chip, unsigned cpu, struct cpu_mail *mail);
+void irqchip_reset_cpu(struct irqchip *chip, unsigned cpu, bool init);
+void irqchip_del_cpu(struct irqchip *chip, unsigned cpu);
+
+/* Level of a global system interrupt, 0-23; ISA IRQ n drives 8259 pin n and
+ * IOAPIC pin n, IRQ 0 IOAPIC pin 2. Any thread. */
+void irqchip_line(struct irqchip *chip, unsigned gsi, int level);
+int irqchip_msi(struct irqchip *chip, uint64_t address, uint32_t data);
+
+/* The cpu_env side; thread of that vCPU. */
+int irqchip_ack(struct irqchip *chip, unsigned cpu);
+uint64_t irqchip_cr8_get(struct irqchip *chip, unsigned cpu);
+void irqchip_cr8_set(struct irqchip *chip, unsigned cpu, uint64_t tpr);
+bool irqchip_msr(struct irqchip *chip, unsigned cpu, uint32_t index, bool write, uint64_t *value);
+uint64_t irqchip_apic_base(struct irqchip *chip, unsigned cpu);
+
+#endif
