@@ -10,8 +10,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stddef.h>
+#include "slice.h"
 
 #define MEM_GPA_MAX (1ull << 46)
+#define MEM_REGIONS_MAX 8192u
 
 struct mem_region {
     uint64_t gpa, len;
@@ -33,18 +35,31 @@ struct mem_hole {
 struct mem_map {
     unsigned nregions, nholes;
     struct mem_region *region; /* sorted by gpa, no overlap */
-    struct mem_hole *hole;
-    struct mem_map *retired; /* older maps, freed with the partition */
+    struct mem_hole *hole;     /* sorted by gpa, no overlap */
+    /* Once replaced: the next older map, the generation that replaced it, and
+     * the bitmaps of the region that went with it. */
+    struct mem_map *retired;
+    uint64_t retired_gen;
+    _Atomic uint64_t *gone_code, *gone_dirty;
 };
 
 struct mem {
     pthread_mutex_t lock; /* writers */
     _Atomic(struct mem_map *) map;
     int fd;
-    uint64_t fd_used;
-    uint64_t mapped, quota;
-    /* Called after a store to lines that hold code (page, line bits), from any
-     * thread that stores: the engine drops what it decoded there. */
+    uint64_t fd_used; /* the file's size */
+    uint8_t *base;    /* address space for `room` bytes of the file; slice at base + fd_off */
+    uint64_t room;
+    struct slices free; /* of the file */
+    uint64_t mapped, quota; /* mapped counts the embedder's memory too */
+    struct mem_map *retired;
+    _Atomic uint64_t gen; /* counts the maps */
+    /* Copies in flight, by the parity of `epoch` when they began. */
+    _Atomic uint32_t epoch;
+    _Atomic uint32_t readers[2];
+    /* Called after a store to lines that hold code (address of the page, bits of
+     * the lines), from any thread that stores: the engine drops what it decoded
+     * there. It must not change the map. */
     void (*code_hit)(void *ctx, uint64_t gpa_page, uint64_t lines);
     void *code_ctx;
 };
@@ -60,8 +75,32 @@ int mem_hole_add(struct mem *mem, uint64_t gpa, uint64_t len);
 int mem_hole_del(struct mem *mem, uint64_t gpa, uint64_t len);
 bool mem_overlaps_ram(struct mem *mem, uint64_t gpa, uint64_t len);
 
-/* The region that holds gpa, or NULL when it is unmapped or in a hole. */
+/* A replaced map lives on until nobody can hold a pointer into it:
+ *     uint64_t gen = mem_gen(mem);
+ *     backend->map_changed(...);      (no vCPU uses an older map any more)
+ *     mem_reclaim(mem, gen);
+ * Never calling it is safe and costs the old maps' few hundred bytes each. */
+static inline uint64_t mem_gen(struct mem *mem)
+{
+    return atomic_load(&mem->gen);
+}
+void mem_reclaim(struct mem *mem, uint64_t gen);
+
+/* The region that holds gpa, or NULL when it is unmapped or in a hole. For
+ * vCPUs' threads, which map_changed waits for; other threads bracket the use of
+ * the pointer by mem_pin and mem_unpin, and hold it briefly. */
 const struct mem_region *mem_find(struct mem *mem, uint64_t gpa);
+
+static inline unsigned mem_pin(struct mem *mem)
+{
+    unsigned slot = atomic_load(&mem->epoch) & 1;
+    atomic_fetch_add(&mem->readers[slot], 1);
+    return slot;
+}
+static inline void mem_unpin(struct mem *mem, unsigned slot)
+{
+    atomic_fetch_sub(&mem->readers[slot], 1);
+}
 
 /* All-or-nothing copies; VC_EFAULT with error set. mem_write ignores ROM
  * protection, marks dirty and reports stores to code. */
