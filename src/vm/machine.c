@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: MIT
+ * The partition as a PC: the platform's parts put together, booting, power. */
+#include "vm.h"
+#include "../base/args.h"
+#include "../base/err.h"
+#include "../base/tsc.h"
+#include "../boot/boot.h"
+
+#define RAM_MIN  (1ull << 20)
+#define HIGH_RAM (1ull << 32)
+
+/* ---- what the engine asks of the platform --------------------------------------- */
+
+static int ask_irq_ack(void *ctx, unsigned cpu)
+{
+    return irqchip_ack(((struct vc_vm *)ctx)->irq, cpu);
+}
+
+static uint64_t ask_cr8_get(void *ctx, unsigned cpu)
+{
+    return irqchip_cr8_get(((struct vc_vm *)ctx)->irq, cpu);
+}
+
+static void ask_cr8_set(void *ctx, unsigned cpu, uint64_t tpr)
+{
+    irqchip_cr8_set(((struct vc_vm *)ctx)->irq, cpu, tpr);
+}
+
+static bool ask_apic_msr(void *ctx, unsigned cpu, uint32_t index, bool write, uint64_t *value)
+{
+    return irqchip_msr(((struct vc_vm *)ctx)->irq, cpu, index, write, value);
+}
+
+static void ask_init(void *ctx, unsigned cpu)
+{
+    irqchip_reset_cpu(((struct vc_vm *)ctx)->irq, cpu, true);
+}
+
+static void env_platform(struct vc_vm *vm, bool on)
+{
+    vm->env.irq_ack = on ? ask_irq_ack : NULL;
+    vm->env.cr8_get = on ? ask_cr8_get : NULL;
+    vm->env.cr8_set = on ? ask_cr8_set : NULL;
+    vm->env.apic_msr = on ? ask_apic_msr : NULL;
+    vm->env.init = on ? ask_init : NULL;
+}
+
+/* ---- what the platform asks ---------------------------------------------------------- */
+
+static uint64_t guest_tsc(void *ctx)
+{
+    (void)ctx;
+    return host_tsc();
+}
+
+void vm_power(void *ctx, uint32_t kind, uint32_t code)
+{
+    struct vc_vm *vm = ctx;
+    uint64_t up = 0, down = (uint64_t)kind << 32 | code;
+    if (!atomic_compare_exchange_strong(&vm->power, &up, down))
+        return; /* the first reason counts */
+    pthread_mutex_lock(&vm->lock);
+    for (unsigned i = 0; i < VM_CPUS_MAX; i++) {
+        if (vm->cpu[i])
+            mail_post(&vm->cpu[i]->mail, PEND_POWER);
+    }
+    pthread_mutex_unlock(&vm->lock);
+    if (vm->pc)
+        pc_down(vm->pc);
+}
+
+static void platform_map_changed(void *ctx)
+{
+    vm_map_changed(ctx);
+}
+
+/* ---- building it ------------------------------------------------------------------------ */
+
+void vm_platform_free(struct vc_vm *vm)
+{
+    if (vm->pc)
+        pc_free(vm->pc);
+    if (vm->irq)
+        irqchip_free(vm->irq);
+    if (vm->clock)
+        clock_free(vm->clock);
+    vm->pc = NULL;
+    vm->irq = NULL;
+    vm->clock = NULL;
+}
+
+static uint64_t ram_low(const struct vc_pc_opts *o)
+{
+    return min_u64(o->ram, PC_LOW_RAM_MAX);
+}
+
+static int ram_map(struct vc_vm *vm, const struct vc_pc_opts *o)
+{
+    uint64_t low = ram_low(o);
+    int rc = mem_add(&vm->mem, 0, low, VC_MEM_RWX, NULL);
+    if (!rc && o->ram > low) {
+        rc = mem_add(&vm->mem, HIGH_RAM, o->ram - low, VC_MEM_RWX, NULL);
+        if (rc)
+            mem_del(&vm->mem, 0, low);
+    }
+    return rc;
+}
+
+static void ram_unmap(struct vc_vm *vm, const struct vc_pc_opts *o)
+{
+    uint64_t low = ram_low(o);
+    mem_del(&vm->mem, 0, low);
+    if (o->ram > low)
+        mem_del(&vm->mem, HIGH_RAM, o->ram - low);
+}
+
+static int platform_new(struct vc_vm *vm, const struct vc_pc_opts *o)
+{
+    vm->clock = clock_new(vm->env.tsc_hz);
+    if (!vm->clock)
+        return err_set(VC_ENOMEM, "no memory for the platform's clock");
+    const struct irqchip_opts irq = {
+        .bus = vm->bus,
+        .clock = vm->clock,
+        .max_cpus = o->cpus,
+        .tsc_hz = vm->env.tsc_hz,
+        .tsc_now = guest_tsc,
+        .ctx = vm,
+    };
+    vm->irq = irqchip_new(&irq);
+    if (!vm->irq)
+        return err_set(VC_ENOMEM, "no memory for the interrupt controllers");
+    const struct pc_host host = {
+        .ctx = vm,
+        .mem = &vm->mem,
+        .bus = vm->bus,
+        .clock = vm->clock,
+        .irq = vm->irq,
+        .power = vm_power,
+        .map_changed = platform_map_changed,
+    };
+    vm->pc = pc_new(&host, o);
+    if (!vm->pc)
+        return err_set(VC_ENOMEM, "no memory for the platform");
+    env_platform(vm, true);
+    int rc = vm_reopen(vm); /* engines copy env when they open */
+    if (rc)
+        env_platform(vm, false);
+    return rc;
+}
+
+static int pc_make(struct vc_vm *vm, const struct vc_pc_opts *o)
+{
+    if (vm->pc)
+        return err_set(VC_ESTATE, "the partition is a PC already");
+    if (vm->ncpus)
+        return err_set(VC_ESTATE, "the partition has vCPUs: vc_pc() comes before vc_cpu_new()");
+    int rc = ram_map(vm, o);
+    if (rc)
+        return rc;
+    rc = platform_new(vm, o);
+    if (rc) {
+        vm_platform_free(vm);
+        ram_unmap(vm, o);
+        /* Should the engine not come back either, the partition is of no use. */
+        if (!vm->bvm && vm_reopen(vm))
+            atomic_store(&vm->failed, 1);
+        return rc;
+    }
+    vm->max_cpus = o->cpus;
+    vm->pc_opts = *o;
+    vm_map_changed(vm);
+    return 0;
+}
+
+static int check_opts(struct vc_vm *vm, const struct vc_pc_opts *o)
+{
+    if (o->ram < RAM_MIN || o->ram % PAGE_SIZE_4K)
+        return err_set(VC_ERANGE, "%llu bytes of RAM: a PC has at least 1 MiB, in pages of 4096",
+                       (unsigned long long)o->ram);
+    if (o->ram > MEM_GPA_MAX / 2)
+        return err_set(VC_ERANGE, "%llu bytes of RAM do not fit below 2^46",
+                       (unsigned long long)o->ram);
+    if (!o->cpus || o->cpus > vm->max_cpus)
+        return err_set(VC_ELIMIT, "a PC of %u vCPUs: this partition may have 1 to %u", o->cpus,
+                       vm->max_cpus);
+    if (o->flags & ~VC_PC_TESTDEV)
+        return err_set(VC_EINVAL, "flags %#x are not known", o->flags);
+    return 0;
+}
+
+int vc_pc(vc_vm *vm, const struct vc_pc_opts *opts)
+{
+    if (!vm || !opts)
+        return err_null(vm ? "opts" : "vm");
+    err_begin();
+    struct vc_pc_opts o = {.size = sizeof o};
+    int rc = args_in(&o, sizeof o, opts, "pc_opts");
+    if (!rc)
+        rc = check_opts(vm, &o);
+    if (!rc)
+        rc = vm_pause(vm);
+    if (rc)
+        return rc;
+    rc = pc_make(vm, &o);
+    vm_resume(vm);
+    return rc;
+}
+
+/* ---- the serial port ------------------------------------------------------------------------ */
+
+static int no_pc(void)
+{
+    return err_set(VC_ENOTSUP, "the partition is no PC: call vc_pc() first");
+}
+
+long vc_serial_in(vc_vm *vm, const void *bytes, size_t n)
+{
+    if (!vm)
+        return err_null("vm");
+    err_begin();
+    if (!vm->pc)
+        return no_pc();
+    if (!bytes && n)
+        return err_set(VC_EINVAL, "bytes is NULL");
+    return n ? pc_serial_in(vm->pc, bytes, n) : 0;
+}
+
+int vc_serial_wait(vc_vm *vm, int timeout_ms)
+{
+    if (!vm)
+        return err_null("vm");
+    err_begin();
+    return vm->pc ? pc_serial_wait(vm->pc, timeout_ms) : no_pc();
+}
+
+/* ---- booting ----------------------------------------------------------------------------------
+ */
+
+static int boot_apply(struct vc_cpu *cpu, struct boot_state *st)
+{
+    const struct backend *be = cpu->vm->be;
+    struct vc_sregs now = {.size = sizeof now};
+    int rc = preset_apply(cpu, VC_MODE_RESET, 0);
+    if (!rc)
+        rc = be->sregs(cpu->bcpu, false, &now);
+    if (rc)
+        return rc;
+    st->sregs.size = sizeof st->sregs;
+    st->gprs.size = sizeof st->gprs;
+    st->sregs.apic_base = now.apic_base; /* the platform's, not the image's */
+    rc = be->sregs(cpu->bcpu, true, &st->sregs);
+    return rc ? rc : be->gprs(cpu->bcpu, true, &st->gprs);
+}
+
+static int boot_paused(struct vc_vm *vm, const struct vc_boot_opts *o)
+{
+    struct vc_cpu *cpu = vm->cpu[0];
+    if (!cpu)
+        return err_set(VC_ESTATE, "vCPU 0 does not exist: call vc_cpu_new() first");
+    struct boot_ram ram = {.low = ram_low(&vm->pc_opts), .rsdp = PC_RSDP};
+    ram.high = vm->pc_opts.ram - ram.low;
+    struct boot_state st = {.gprs.size = sizeof st.gprs, .sregs.size = sizeof st.sregs};
+    int rc = cpu_enter(cpu);
+    if (rc)
+        return rc;
+    rc = boot_load(&vm->mem, &ram, o, &st);
+    if (!rc)
+        rc = boot_apply(cpu, &st);
+    cpu_leave(cpu);
+    return rc;
+}
+
+int vc_boot(vc_vm *vm, const struct vc_boot_opts *opts)
+{
+    if (!vm || !opts)
+        return err_null(vm ? "opts" : "vm");
+    err_begin();
+    if (!vm->pc)
+        return no_pc();
+    struct vc_boot_opts o = {.size = sizeof o};
+    int rc = args_in(&o, sizeof o, opts, "boot_opts");
+    if (rc)
+        return rc;
+    if (!o.kernel || !o.kernel_len)
+        return err_set(VC_EINVAL, "there is no image: kernel is NULL or empty");
+    if (!o.initrd && o.initrd_len)
+        return err_set(VC_EINVAL, "initrd is NULL, but not of length 0");
+    rc = vm_pause(vm);
+    if (rc)
+        return rc;
+    rc = boot_paused(vm, &o);
+    if (!rc)
+        vm_devs_reset(vm);
+    vm_resume(vm);
+    return rc;
+}

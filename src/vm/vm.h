@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: MIT
+ * The partition and its vCPUs, as the public calls see them.
+ *
+ * Locks, in the order they may be taken:
+ *   gate   held shared by everyone inside vc_run, exclusively (by trying, never
+ *          by waiting) by calls that need the partition paused
+ *   bus    one device handler at a time (src/io/bus.h)
+ *   lock   the lists of vCPUs, traps and devices; held for moments only, and
+ *          never while calling out of src/vm
+ */
+#ifndef VM_VM_H
+#define VM_VM_H
+
+#include "../base/util.h"
+#include "../cpu/backend.h"
+#include "../io/pc.h"
+#include "../mmu/mem.h"
+#include <pthread.h>
+#include <stdatomic.h>
+#include <virtcore/virtcore.h>
+
+#define VM_CPUS_MAX 64u
+
+/* A trap that the embedder registered, or one range of a device of its. */
+struct vm_trap {
+    struct vm_trap *next;
+    int id; /* of the bus */
+    enum vc_space space;
+    uint64_t base, len;
+    bool hole;   /* claims its pages from RAM */
+    vc_dev *dev; /* NULL: vc_trap's */
+};
+
+struct vc_dev {
+    struct vc_dev *next;
+    struct vc_vm *vm;
+    struct vc_dev_ops ops;
+    void *ud;
+    unsigned busy; /* handlers of it on the stack; under the bus lock */
+    bool dead;     /* detached by its own handler, freed when that returns */
+};
+
+struct vc_vm {
+    const struct backend *be;
+    struct backend_vm *bvm;
+    struct vc_vm_opts opts;
+    char why[600];
+    uint32_t features, max_cpus;
+    struct mem mem;
+    struct bus *bus;
+    struct cpu_env env; /* copied by the backend when it opens */
+
+    pthread_rwlock_t gate;
+    pthread_mutex_t lock;
+    struct vc_cpu *cpu[VM_CPUS_MAX];
+    unsigned ncpus;
+    struct vm_trap *traps;
+    struct vc_dev *devs;
+    bool long64_tables; /* VC_MODE_LONG64's region is mapped */
+    _Atomic int failed; /* 1 + index of the vCPU whose run failed; 0: none */
+
+    /* The platform: all NULL without vc_pc. */
+    struct clock *clock;
+    struct irqchip *irq;
+    struct pc *pc;
+    struct vc_pc_opts pc_opts;
+    _Atomic uint64_t power; /* how it went down: kind << 32 | code; 0: it is up */
+
+    vc_hcall_fn *hcall; /* under the bus lock */
+    void *hcall_ud;
+    _Atomic bool has_hcall;
+
+    pthread_mutex_t log_lock;
+};
+
+struct vc_cpu {
+    struct vc_vm *vm;
+    struct backend_cpu *bcpu;
+    unsigned index;
+    atomic_flag busy; /* somebody is inside a call of "the vCPU's user" */
+    struct cpu_mail mail;
+    struct vc_exit exit; /* as the engine left it: answers go in here */
+    int callback_rc;     /* the code a handler ended the run with */
+    _Atomic uint64_t run_ns;
+};
+
+/* vm.c: the partition paused, for the length of a call; VC_EBUSY with the
+ * error set while a vCPU runs. */
+int vm_pause(struct vc_vm *vm);
+void vm_resume(struct vc_vm *vm);
+/* Opens the engine anew after env changed; no vCPU may exist. */
+int vm_reopen(struct vc_vm *vm);
+void vm_map_changed(struct vc_vm *vm);
+void vm_log(void *vm, int level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+/* memory.c */
+/* VC_MODE_LONG64's tables (paging.c) lie here. */
+#define LONG64_BASE 0xfeffc000ull
+#define LONG64_LEN  0x10000ull
+bool vm_overlaps(uint64_t a, uint64_t alen, uint64_t b, uint64_t blen);
+
+/* cpu.c */
+void cpu_destroy(struct vc_cpu *cpu);
+/* Takes the vCPU for a call of its user; VC_EBUSY with the error set. */
+int cpu_enter(struct vc_cpu *cpu);
+void cpu_leave(struct vc_cpu *cpu);
+
+/* preset.c: first states. */
+int preset_apply(struct vc_cpu *cpu, enum vc_mode mode, uint64_t pc);
+
+/* dev.c: what the engine calls. */
+int vm_access(void *vm, enum vc_space space, struct vc_access *access);
+int vm_hcall(void *vm, vc_cpu *cpu, uint64_t nr, const uint64_t args[6], uint64_t *ret);
+bool vm_has_hcall(void *vm);
+/* Whether mapping RAM there would hide a trap that is not page-aligned. */
+bool vm_trap_in_way(struct vc_vm *vm, uint64_t gpa, uint64_t len);
+void vm_devs_reset(struct vc_vm *vm);
+void vm_devs_free(struct vc_vm *vm);
+
+/* machine.c: the platform. */
+void vm_power(void *vm, uint32_t kind, uint32_t code);
+void vm_platform_free(struct vc_vm *vm);
+
+#endif
