@@ -54,11 +54,15 @@ struct cpu_mail {
     _Atomic uint32_t asleep; /* the thread waits on `pending` (futex) */
     _Atomic uint32_t sipi_vector;
     _Atomic int32_t inject; /* vector of vc_inject_irq; -1: none */
+    _Atomic uint32_t nmi;   /* how many NMIs PEND_NMI stands for: mail.c */
 };
 
 /* Sets bits and wakes the vCPU when it sleeps. Any thread, signal handlers. */
 void mail_post(struct cpu_mail *mail, uint32_t bits);
+/* Clearing PEND_NMI takes one NMI; the bit stays set when a second one waits. */
 void mail_clear(struct cpu_mail *mail, uint32_t bits);
+/* NMIs are no longer blocked (IRET, reset): two may wait again instead of one. */
+void mail_nmi_done(struct cpu_mail *mail);
 /* Sleeps until (pending & mask) != 0 or the host time deadline_ns (0: none)
  * passed. Returns pending & mask. */
 uint32_t mail_wait(struct cpu_mail *mail, uint32_t mask, uint64_t deadline_ns);

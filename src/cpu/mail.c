@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT
+ * The pending word: how other threads reach a vCPU. Everything here is atomic
+ * operations and futex calls, so it may be used in signal handlers. */
+#include "env.h"
+#include "../base/util.h"
+#include <errno.h>
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* mail->nmi: how many NMIs wait, and whether one is being handled. While a
+ * handler runs the processor latches one more and drops the rest (SDM 6.7.1).
+ * Otherwise it takes an NMI at once, so that a second one that arrives before
+ * the vCPU got round to the first must not be merged with it. */
+#define NMI_COUNT 0x3u
+#define NMI_BUSY  0x4u
+
+static void nmi_count(struct cpu_mail *mail)
+{
+    uint32_t old = atomic_load(&mail->nmi);
+    uint32_t limit;
+    do {
+        limit = (old & NMI_BUSY) ? 1 : 2;
+        if ((old & NMI_COUNT) >= limit)
+            return;
+    } while (!atomic_compare_exchange_weak(&mail->nmi, &old, old + 1));
+}
+
+/* One NMI leaves the latch. true: another one waits. */
+static bool nmi_take(struct cpu_mail *mail)
+{
+    uint32_t old = atomic_load(&mail->nmi);
+    uint32_t left;
+    do {
+        left = (old & NMI_COUNT) ? (old & NMI_COUNT) - 1 : 0;
+    } while (!atomic_compare_exchange_weak(&mail->nmi, &old, left | NMI_BUSY));
+    return left != 0;
+}
+
+void mail_post(struct cpu_mail *mail, uint32_t bits)
+{
+    if (bits & PEND_NMI)
+        nmi_count(mail);
+    atomic_fetch_or(&mail->pending, bits);
+    /* Sequentially consistent against mail_wait: either it sees the bits, or
+     * this sees it asleep, and FUTEX_WAIT compares the word once more. */
+    if (unlikely(atomic_load(&mail->asleep))) {
+        int saved = errno;
+        syscall(SYS_futex, &mail->pending, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+        errno = saved;
+    }
+}
+
+void mail_clear(struct cpu_mail *mail, uint32_t bits)
+{
+    atomic_fetch_and(&mail->pending, ~bits);
+    /* The bit goes first and the count after it: a sender counts first and sets
+     * the bit after it, so that no NMI is left without its bit. */
+    if ((bits & PEND_NMI) && nmi_take(mail))
+        atomic_fetch_or(&mail->pending, PEND_NMI);
+}
+
+void mail_nmi_done(struct cpu_mail *mail)
+{
+    atomic_fetch_and(&mail->nmi, ~NMI_BUSY);
+}
+
+uint32_t mail_wait(struct cpu_mail *mail, uint32_t mask, uint64_t deadline_ns)
+{
+    struct timespec ts = {.tv_sec = (time_t)(deadline_ns / 1000000000u),
+                          .tv_nsec = (long)(deadline_ns % 1000000000u)};
+    uint32_t seen = atomic_load(&mail->pending);
+
+    if (seen & mask)
+        return seen & mask;
+    atomic_store(&mail->asleep, 1);
+    while (seen = atomic_load(&mail->pending), !(seen & mask)) {
+        /* FUTEX_WAIT_BITSET takes an absolute CLOCK_MONOTONIC time. */
+        long rc = syscall(SYS_futex, &mail->pending, FUTEX_WAIT_BITSET_PRIVATE, seen,
+                          deadline_ns ? &ts : NULL, NULL, FUTEX_BITSET_MATCH_ANY);
+        if (rc < 0 && errno == ETIMEDOUT) {
+            seen = atomic_load(&mail->pending);
+            break;
+        }
+    }
+    atomic_store(&mail->asleep, 0);
+    return seen & mask;
+}
