@@ -71,6 +71,8 @@ void cpu_destroy(struct vc_cpu *cpu)
 static int cpu_make(struct vc_cpu *cpu, enum vc_mode mode, uint64_t pc)
 {
     struct vc_vm *vm = cpu->vm;
+    if (!vm->bvm)
+        return err_set(VC_ESTATE, "the engine did not come back after vc_pc() failed");
     int rc = vm->irq ? irqchip_add_cpu(vm->irq, cpu->index, &cpu->mail) : 0;
     if (!rc)
         rc = vm->be->cpu_new(vm->bvm, cpu, cpu->index, &cpu->mail, &cpu->bcpu);

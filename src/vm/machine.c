@@ -162,9 +162,8 @@ static int pc_make(struct vc_vm *vm, const struct vc_pc_opts *o)
     if (rc) {
         vm_platform_free(vm);
         ram_unmap(vm, o);
-        /* Should the engine not come back either, the partition is of no use. */
-        if (!vm->bvm && vm_reopen(vm))
-            atomic_store(&vm->failed, 1);
+        if (!vm->bvm)
+            vm_reopen(vm); /* should it fail, vc_cpu_new says so */
         return rc;
     }
     vm->max_cpus = o->cpus;
