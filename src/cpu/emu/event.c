@@ -169,24 +169,23 @@ static void deliver_gate(struct emu *c, const struct event *ev)
 
 /* ---- faults in delivery ------------------------------------------------------------ */
 
-/* false: it faulted, c->fault says how. */
+/* false: it faulted, c->fault says how. Exits of devices don't come this way. */
 static bool attempt(struct emu *c, const struct event *ev)
 {
     jmp_buf *const outer = c->jmp;
     jmp_buf here;
 
-    int how = setjmp(here);
-    if (how == 0) {
-        c->jmp = &here;
-        if (real_mode(c))
-            deliver_real(c, ev);
-        else
-            deliver_gate(c, ev);
+    if (setjmp(here)) {
+        c->jmp = outer;
+        return false;
     }
+    c->jmp = &here;
+    if (real_mode(c))
+        deliver_real(c, ev);
+    else
+        deliver_gate(c, ev);
     c->jmp = outer;
-    if (how != 0 && how != EMU_JMP_FAULT)
-        longjmp(*outer, how); /* a device's exit */
-    return how == 0;
+    return true;
 }
 
 enum severity { BENIGN, CONTRIBUTORY, PAGE_FAULT };
