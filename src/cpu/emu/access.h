@@ -49,29 +49,29 @@ static inline bool tlb_hit(const struct tlb_ent *e, uint64_t lin, unsigned size)
     return likely(e->tag == (lin & PAGE_MASK_4K) && (lin & 4095) <= 4096 - size);
 }
 
-#define DEF_ACCESS(bits)                                                                          \
-    static inline uint##bits##_t ld##bits(struct emu *c, const struct op *op, uint64_t lin)       \
-    {                                                                                             \
-        const struct tlb_ent *e = &c->tlb->e[TLB_R][tlb_index(lin)];                              \
-        if (tlb_hit(e, lin, bits / 8)) {                                                          \
-            uint##bits##_t v;                                                                     \
-            memcpy(&v, (const void *)(uintptr_t)(lin + e->addend), sizeof v);                     \
-            return v;                                                                             \
-        }                                                                                         \
-        return (uint##bits##_t)access_load(c, op, lin, bits / 8);                                 \
-    }                                                                                             \
-    static inline void st##bits(struct emu *c, const struct op *op, uint64_t lin,                 \
-                                uint##bits##_t v)                                                 \
-    {                                                                                             \
-        unsigned i = tlb_index(lin);                                                              \
-        const struct tlb_ent *e = &c->tlb->e[TLB_W][i];                                           \
-        if (tlb_hit(e, lin, bits / 8)) {                                                          \
-            memcpy((void *)(uintptr_t)(lin + e->addend), &v, sizeof v);                           \
-            if (unlikely(atomic_load_explicit(c->tlb->wcode[i], memory_order_relaxed)))           \
-                access_stored_code(c, lin, bits / 8);                                             \
-            return;                                                                               \
-        }                                                                                         \
-        access_store(c, op, lin, bits / 8, v);                                                    \
+#define DEF_ACCESS(bits)                                                                           \
+    static inline uint##bits##_t ld##bits(struct emu *c, const struct op *op, uint64_t lin)        \
+    {                                                                                              \
+        const struct tlb_ent *e = &c->tlb->e[TLB_R][tlb_index(lin)];                               \
+        if (tlb_hit(e, lin, bits / 8)) {                                                           \
+            uint##bits##_t v;                                                                      \
+            memcpy(&v, (const void *)(uintptr_t)(lin + e->addend), sizeof v);                      \
+            return v;                                                                              \
+        }                                                                                          \
+        return (uint##bits##_t)access_load(c, op, lin, bits / 8);                                  \
+    }                                                                                              \
+    static inline void st##bits(struct emu *c, const struct op *op, uint64_t lin,                  \
+                                uint##bits##_t v)                                                  \
+    {                                                                                              \
+        unsigned i = tlb_index(lin);                                                               \
+        const struct tlb_ent *e = &c->tlb->e[TLB_W][i];                                            \
+        if (tlb_hit(e, lin, bits / 8)) {                                                           \
+            memcpy((void *)(uintptr_t)(lin + e->addend), &v, sizeof v);                            \
+            if (unlikely(atomic_load_explicit(c->tlb->wcode[i], memory_order_relaxed)))            \
+                access_stored_code(c, lin, bits / 8);                                              \
+            return;                                                                                \
+        }                                                                                          \
+        access_store(c, op, lin, bits / 8, v);                                                     \
     }
 DEF_ACCESS(8)
 DEF_ACCESS(16)
@@ -90,6 +90,9 @@ void emu_probe_store(struct emu *c, const struct op *op, uint64_t lin, unsigned 
  * it call access_stored_code(c, lin, size) if *code. */
 void *emu_rmw_ptr(struct emu *c, const struct op *op, uint64_t lin, unsigned size);
 void emu_rmw_done(struct emu *c, uint64_t lin, unsigned size);
+/* Around a read-modify-write that has no pointer. A fault in between releases it. */
+void emu_split_lock(struct emu *c);
+void emu_split_unlock(struct emu *c);
 
 /* ---- implicit supervisor accesses: descriptor tables, TSS, IDT, stacks of ---- */
 /* inner rings. len <= 64. Raise #PF with U = 0. */
@@ -110,6 +113,13 @@ static inline uint64_t sys_ld64(struct emu *c, uint64_t lin)
 /* One port access by the vCPU, replay included. Privilege was checked. */
 uint32_t emu_port_in(struct emu *c, const struct op *op, uint16_t port, unsigned size);
 void emu_port_out(struct emu *c, const struct op *op, uint16_t port, unsigned size, uint32_t v);
+/* State was changed from outside: nothing is owed any more. */
+static inline void emu_replay_forget(struct emu *c)
+{
+    c->replay.n = c->replay.at = 0;
+    c->replay.due = false;
+    c->replay.insn = UINT64_MAX;
+}
 /* A string instruction finished one iteration: forget answers to be replayed. */
 static inline void emu_replay_done(struct emu *c)
 {

@@ -21,13 +21,13 @@ struct seg {
     uint16_t sel;
     uint16_t attr;
 };
-#define SEG_A_TYPE 0x00fu
-#define SEG_A_S 0x010u
+#define SEG_A_TYPE      0x00fu
+#define SEG_A_S         0x010u
 #define SEG_A_DPL_SHIFT 5
-#define SEG_A_P 0x080u
-#define SEG_A_L 0x200u
-#define SEG_A_DB 0x400u
-#define SEG_A_G 0x800u
+#define SEG_A_P         0x080u
+#define SEG_A_L         0x200u
+#define SEG_A_DB        0x400u
+#define SEG_A_G         0x800u
 
 struct dtable {
     uint64_t base;
@@ -36,8 +36,8 @@ struct dtable {
 
 /* Soft TLB: direct-mapped, one set for each kind of privilege. A tag is the
  * page's linear address, or an odd value, which nothing matches. */
-#define TLB_BITS 9
-#define TLB_N (1u << TLB_BITS)
+#define TLB_BITS    9
+#define TLB_N       (1u << TLB_BITS)
 #define TLB_INVALID 1ull
 enum tlb_kind { TLB_R, TLB_W, TLB_X, TLB_KINDS };
 enum tlb_priv { TLB_KERNEL, TLB_KERNEL_AC, TLB_USER, TLB_NEVER, TLB_PRIVS }; /* NEVER: all slow */
@@ -46,122 +46,141 @@ struct tlb_ent {
 };
 struct tlb_set {
     struct tlb_ent e[TLB_KINDS][TLB_N];
-    /* For writes: the page's word of lines that hold code; X: guest-physical page. */
+    /* For writes: the page's word of lines that hold code; and the guest-physical pages. */
     _Atomic uint64_t *wcode[TLB_N];
-    uint64_t xphys[TLB_N];
+    uint64_t wphys[TLB_N], xphys[TLB_N];
 };
 struct tlb; /* all sets, and what flushing needs: tlb.c */
 
 /* EFLAGS bits. */
-#define FL_CF 0x0001u
-#define FL_PF 0x0004u
-#define FL_AF 0x0010u
-#define FL_ZF 0x0040u
-#define FL_SF 0x0080u
-#define FL_TF 0x0100u
-#define FL_IF 0x0200u
-#define FL_DF 0x0400u
-#define FL_OF 0x0800u
-#define FL_IOPL 0x3000u
-#define FL_NT 0x4000u
-#define FL_RF 0x10000u
-#define FL_VM 0x20000u
-#define FL_AC 0x40000u
-#define FL_VIF 0x80000u
-#define FL_VIP 0x100000u
-#define FL_ID 0x200000u
+#define FL_CF    0x0001u
+#define FL_PF    0x0004u
+#define FL_AF    0x0010u
+#define FL_ZF    0x0040u
+#define FL_SF    0x0080u
+#define FL_TF    0x0100u
+#define FL_IF    0x0200u
+#define FL_DF    0x0400u
+#define FL_OF    0x0800u
+#define FL_IOPL  0x3000u
+#define FL_NT    0x4000u
+#define FL_RF    0x10000u
+#define FL_VM    0x20000u
+#define FL_AC    0x40000u
+#define FL_VIF   0x80000u
+#define FL_VIP   0x100000u
+#define FL_ID    0x200000u
 #define FL_ARITH (FL_CF | FL_PF | FL_AF | FL_ZF | FL_SF | FL_OF)
 
-#define CR0_PE 0x1u
-#define CR0_MP 0x2u
-#define CR0_EM 0x4u
-#define CR0_TS 0x8u
-#define CR0_ET 0x10u
-#define CR0_NE 0x20u
-#define CR0_WP 0x10000u
-#define CR0_AM 0x40000u
-#define CR0_NW 0x20000000u
-#define CR0_CD 0x40000000u
-#define CR0_PG 0x80000000u
-#define CR4_VME 0x1u
-#define CR4_PVI 0x2u
-#define CR4_TSD 0x4u
-#define CR4_DE 0x8u
-#define CR4_PSE 0x10u
-#define CR4_PAE 0x20u
-#define CR4_MCE 0x40u
-#define CR4_PGE 0x80u
-#define CR4_PCE 0x100u
-#define CR4_OSFXSR 0x200u
+#define CR0_PE         0x1u
+#define CR0_MP         0x2u
+#define CR0_EM         0x4u
+#define CR0_TS         0x8u
+#define CR0_ET         0x10u
+#define CR0_NE         0x20u
+#define CR0_WP         0x10000u
+#define CR0_AM         0x40000u
+#define CR0_NW         0x20000000u
+#define CR0_CD         0x40000000u
+#define CR0_PG         0x80000000u
+#define CR4_VME        0x1u
+#define CR4_PVI        0x2u
+#define CR4_TSD        0x4u
+#define CR4_DE         0x8u
+#define CR4_PSE        0x10u
+#define CR4_PAE        0x20u
+#define CR4_MCE        0x40u
+#define CR4_PGE        0x80u
+#define CR4_PCE        0x100u
+#define CR4_OSFXSR     0x200u
 #define CR4_OSXMMEXCPT 0x400u
-#define CR4_UMIP 0x800u
-#define CR4_LA57 0x1000u
-#define CR4_FSGSBASE 0x10000u
-#define CR4_PCIDE 0x20000u
-#define CR4_OSXSAVE 0x40000u
-#define CR4_SMEP 0x100000u
-#define CR4_SMAP 0x200000u
-#define CR4_PKE 0x400000u
-#define EFER_SCE 0x1u
-#define EFER_LME 0x100u
-#define EFER_LMA 0x400u
-#define EFER_NXE 0x800u
-#define EFER_FFXSR 0x4000u
+#define CR4_UMIP       0x800u
+#define CR4_LA57       0x1000u
+#define CR4_FSGSBASE   0x10000u
+#define CR4_PCIDE      0x20000u
+#define CR4_OSXSAVE    0x40000u
+#define CR4_SMEP       0x100000u
+#define CR4_SMAP       0x200000u
+#define CR4_PKE        0x400000u
+#define EFER_SCE       0x1u
+#define EFER_LME       0x100u
+#define EFER_LMA       0x400u
+#define EFER_NXE       0x800u
+#define EFER_FFXSR     0x4000u
 
 enum {
-    EXC_DE, EXC_DB, EXC_NMI, EXC_BP, EXC_OF, EXC_BR, EXC_UD, EXC_NM, EXC_DF, EXC_TS = 10,
-    EXC_NP, EXC_SS, EXC_GP, EXC_PF, EXC_MF = 16, EXC_AC, EXC_MC, EXC_XM
+    EXC_DE,
+    EXC_DB,
+    EXC_NMI,
+    EXC_BP,
+    EXC_OF,
+    EXC_BR,
+    EXC_UD,
+    EXC_NM,
+    EXC_DF,
+    EXC_TS = 10,
+    EXC_NP,
+    EXC_SS,
+    EXC_GP,
+    EXC_PF,
+    EXC_MF = 16,
+    EXC_AC,
+    EXC_MC,
+    EXC_XM
 };
 
 /* The complete mode word: part of a block's key. */
-#define MODE_CODE16 0u
-#define MODE_CODE32 1u
-#define MODE_CODE64 2u
+#define MODE_CODE16    0u
+#define MODE_CODE32    1u
+#define MODE_CODE64    2u
 #define MODE_CODE_MASK 3u
-#define MODE_SS32 4u /* stack address size 32 (not in 64-bit mode) */
-#define MODE_STEP 8u /* blocks of one instruction */
+#define MODE_SS32      4u /* stack address size 32 (not in 64-bit mode) */
+#define MODE_STEP      8u /* blocks of one instruction */
 
 enum { R_RAX, R_RCX, R_RDX, R_RBX, R_RSP, R_RBP, R_RSI, R_RDI };
 #define R_ZERO 16 /* gpr[16] is always 0 */
-#define R_IPB 17  /* gpr[17] is ip_base */
+#define R_IPB  17 /* gpr[17] is ip_base */
 
 /* How arithmetic flags are held until somebody asks: flags.h. */
 struct emu {
     /* Hot: what nearly each instruction touches. */
     uint64_t gpr[18];
-    uint64_t rip;             /* IP of the next instruction; valid in the dispatcher */
+    uint64_t rip; /* IP of the next instruction; valid in the dispatcher */
     uint64_t cc_dst, cc_src;
     uint32_t cc_op;
-    uint32_t rflags;          /* everything but FL_ARITH, which flags.h computes; bit 1 set */
-    struct tlb_set *tlb;      /* the set of the current privilege */
-    const struct op *op;      /* the instruction that may fault (emu_at) */
-    struct block *block;      /* the block that runs */
-    uint32_t mode;            /* MODE_* */
+    uint32_t rflags;     /* everything but FL_ARITH, which flags.h computes; bit 1 set */
+    struct tlb_set *tlb; /* the set of the current privilege */
+    const struct op *op; /* the instruction that may fault (emu_at) */
+    struct block *block; /* the block that runs */
+    uint32_t mode;       /* MODE_* */
     uint8_t cpl;
-    uint8_t shadow;           /* 1: interrupts held off until the next instruction is done
-                                 (STI); 2: debug traps too (MOV SS, POP SS) */
-    uint8_t leave;            /* the dispatcher must look at things even if nothing is pending */
-    uint8_t halted;           /* in HLT */
-    uint32_t pend_mask;       /* bits of mail->pending that count now */
+    uint8_t shadow;     /* 1: interrupts held off until the next instruction is done
+                           (STI); 2: debug traps too (MOV SS, POP SS) */
+    uint8_t leave;      /* the dispatcher must look at things even if nothing is pending */
+    uint8_t halted;     /* in HLT */
+    uint32_t pend_mask; /* bits of mail->pending that count now */
     struct cpu_mail *mail;
-    uint64_t icount;          /* instructions done; ahead by the rest of the block inside one */
+    uint64_t icount; /* instructions done; ahead by the rest of the block inside one */
 
     /* Architectural state. */
     struct seg seg[SEG_COUNT];
     struct dtable gdt, idt;
     uint64_t cr0, cr2, cr3, cr4, efer, xcr0;
     uint64_t dr[4], dr6, dr7;
-    struct walk_regs walk;    /* follows CRs: emu_mode_changed() */
+    struct walk_regs walk; /* follows CRs: emu_mode_changed() */
     uint64_t star, lstar, cstar, fmask, kernel_gs_base;
     uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
     uint64_t pat, tsc_offset, tsc_aux, misc_enable, spec_ctrl;
     uint64_t mtrr_def, mtrr_fixed[11], mtrr_var[16], mcg_status, mc_bank[4 * 4];
+    uint64_t mcg_ctl, tsc_adjust, hwcr, syscfg, nb_cfg; /* the last three: AMD's */
     uint64_t kvm_system_time, kvm_wall_clock;
-    bool nmi_masked;          /* between NMI and IRET */
+    bool nmi_masked; /* between NMI and IRET */
     bool wait_sipi;
-    bool ac_check;            /* alignment checks on: CR0.AM, EFLAGS.AC, CPL 3 */
-    bool db_data;             /* a data or I/O breakpoint is armed in DR7 */
-    bool step_exit;           /* vc_single_step */
+    bool ac_check;   /* alignment checks on: CR0.AM, EFLAGS.AC, CPL 3 */
+    bool db_data;    /* a data or I/O breakpoint is armed in DR7 */
+    bool db_exec;    /* an instruction breakpoint is */
+    bool step_exit;  /* vc_single_step */
+    bool split_held; /* this vCPU holds vm->split_lock */
 
     /* Vector and x87 state. ymm holds whole registers; fx is the 512-byte FXSAVE64
      * image of which only the x87 part (bytes 0-31 without MXCSR 24-31, and
@@ -177,25 +196,36 @@ struct emu {
         bool has_err;
         uint32_t err;
         uint64_t cr2;
-        uint64_t db6;         /* #DB: bits to set in DR6 */
+        uint64_t db6; /* #DB: bits to set in DR6 */
     } fault;
-    uint64_t db_hit;          /* DR6 bits of data breakpoints hit by this instruction */
-    jmp_buf *jmp;             /* where emu_raise goes: dispatcher, or event delivery */
+    struct { /* vc_inject_exception, delivered by the next run */
+        bool valid, has_err;
+        uint8_t vector;
+        uint32_t err;
+        uint64_t cr2;
+    } queued;
+    uint64_t db_hit;  /* DR6 bits of data breakpoints hit by this instruction */
+    jmp_buf *jmp;     /* where emu_raise goes: dispatcher, or event delivery */
+    jmp_buf *run_jmp; /* the dispatcher: where exits go */
 
     /* Accesses of the current instruction that devices answered: replayed when
      * it runs again after an exit. access.c */
     struct {
-        uint64_t insn;        /* icount identity of the instruction they belong to */
+        uint64_t insn; /* icount identity of the instruction they belong to */
         unsigned n, at;
-        bool due;             /* the embedder owes an answer for the last one */
+        bool due; /* the embedder owes an answer for the last one */
         struct {
             uint64_t data;
         } rec[64];
     } replay;
-    uint64_t deadline_ns;     /* of the time budget; 0: none */
+    uint64_t deadline_ns; /* of the time budget; 0: none */
 
+    uint64_t icount_check; /* the dispatcher looks at budgets when icount passes this */
+    uint64_t icount_limit; /* of the instruction budget; UINT64_MAX: none */
+    uint64_t idle_start;
+    struct decode_out *decoded;
     struct tlb *tlbs;
-    struct jcache *jcache;    /* rip -> block: block.c */
+    struct jcache *jcache; /* rip -> block: block.c */
     struct emu_vm *vm;
     const struct cpu_env *env;
     vc_cpu *handle;
@@ -213,7 +243,7 @@ struct emu_vm {
     struct emu *cpu[64];
     unsigned ncpu;
     pthread_mutex_t lock;
-    pthread_mutex_t split_lock; /* LOCK across pages */
+    pthread_mutex_t split_lock;    /* LOCK across pages */
     const struct cpu_model *model; /* cpuid.c */
     unsigned max_cpus;
 };
@@ -235,6 +265,7 @@ _Noreturn void emu_gp0(struct emu *c, const struct op *op);
  * done and c->rip is set. */
 _Noreturn void emu_exit(struct emu *c, uint32_t kind, bool restart);
 _Noreturn void emu_exit_error(struct emu *c, int code);
+_Noreturn void emu_shutdown(struct emu *c); /* triple fault */
 
 /* IP (not linear) of an instruction and of the next one; wrapped by code size. */
 static inline uint64_t op_ip(const struct emu *c, const struct op *op)
@@ -252,10 +283,13 @@ static inline uint64_t op_next_ip(const struct emu *c, const struct op *op)
 }
 
 /* ---- registers ----------------------------------------------------------- */
-#define R8(c, o) (*((uint8_t *)(c)->gpr + (o)))
-#define R16(c, o) (*(uint16_t *)((uint8_t *)(c)->gpr + (o)))
-#define R32(c, o) (*(uint32_t *)((uint8_t *)(c)->gpr + (o)))
-#define R64(c, o) (*(uint64_t *)((uint8_t *)(c)->gpr + (o)))
+typedef uint16_t __attribute__((may_alias)) reg16;
+typedef uint32_t __attribute__((may_alias)) reg32;
+typedef uint64_t __attribute__((may_alias)) reg64;
+#define R8(c, o)  (*((uint8_t *)(c)->gpr + (o)))
+#define R16(c, o) (*(reg16 *)((uint8_t *)(c)->gpr + (o)))
+#define R32(c, o) (*(reg32 *)((uint8_t *)(c)->gpr + (o)))
+#define R64(c, o) (*(reg64 *)((uint8_t *)(c)->gpr + (o)))
 /* Writes with the width's rule: 32 bits clear the upper half. size 1 takes the
  * byte offset of AH..BH too. */
 static inline void reg_write(struct emu *c, unsigned off, unsigned size, uint64_t v)

@@ -8,17 +8,15 @@
 /* cc_op. The numbered ones come in groups of four: 8, 16, 32, 64 bits (add
  * log2 of the size in bytes). r: the result, in cc_dst. */
 enum cc_op {
-    CC_FLAGS = 0, /* cc_src holds FL_ARITH bits themselves */
-    CC_ADD = 4,   /* cc_src: the addend */
-    CC_ADC = 8,   /* the same with carry in */
-    CC_SUB = 12,  /* cc_src: the subtrahend; minuend = r + cc_src */
-    CC_SBB = 16,  /* the same with borrow in */
+    CC_FLAGS = 0,  /* cc_src holds FL_ARITH bits themselves */
+    CC_ADD = 4,    /* cc_src: the addend. Results and operands are kept zero-extended. */
+    CC_SUB = 12,   /* cc_src: the subtrahend; minuend = r + cc_src */
     CC_LOGIC = 20, /* CF = OF = 0 */
-    CC_INC = 24,  /* cc_src: old CF (0/1) */
+    CC_INC = 24,   /* cc_src: old CF (0/1) */
     CC_DEC = 28,
-    CC_SHL = 32,  /* cc_src: the value before the last bit went (CF = its top bit) */
-    CC_SAR = 36,  /* cc_src: the value before the last bit went (CF = bit 0); SHR too, OF by
-                     its rule for count 1 */
+    CC_SHL = 32, /* cc_src: the value before the last bit went (CF = its top bit) */
+    CC_SAR = 36, /* cc_src: the value before the last bit went (CF = bit 0); SHR too, OF by
+                    its rule for count 1 */
 };
 
 /* FL_ARITH bits now. */

@@ -1,0 +1,407 @@
+/* SPDX-License-Identifier: MIT
+ * The cache of decoded blocks: lookup, insertion, dropping what was stored to,
+ * and freeing by epochs, since other vCPUs may still run a dropped block. */
+#include "block.h"
+#include "tlb.h"
+#include "access.h"
+#include "fetch.h"
+#include "../../base/err.h"
+#include <linux/membarrier.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define HASH_BITS     15
+#define HASH_N        (1u << HASH_BITS)
+#define CACHE_CAP     (192ull << 20) /* bytes of blocks before all are dropped */
+#define RETIRED_NUDGE (8ull << 20)   /* retired bytes before running vCPUs are asked to let go */
+
+struct code_cache {
+    pthread_mutex_t lock;
+    struct emu_vm *vm;
+    struct block *by_phys[HASH_N];
+    struct block *by_page[HASH_N];
+    struct block *retired;
+    uint64_t bytes, retired_bytes;
+    _Atomic uint64_t epoch;
+    bool barrier; /* membarrier is there */
+};
+
+static unsigned hash_phys(uint64_t phys, uint32_t mode)
+{
+    uint64_t h = (phys ^ ((uint64_t)mode << 40)) * 0x9e3779b97f4a7c15ull;
+    return (unsigned)(h >> (64 - HASH_BITS));
+}
+
+static unsigned hash_page(uint64_t page)
+{
+    return (unsigned)(((page >> 12) * 0x9e3779b97f4a7c15ull) >> (64 - HASH_BITS));
+}
+
+static size_t block_size(const struct block *b)
+{
+    return sizeof *b + (b->nops + 1u) * sizeof(struct op);
+}
+
+struct code_cache *code_cache_new(struct emu_vm *vm)
+{
+    struct code_cache *cc = calloc(1, sizeof *cc);
+    if (!cc) {
+        err_set(VC_ENOMEM, "no host memory for the code cache; close other programs");
+        return NULL;
+    }
+    pthread_mutex_init(&cc->lock, NULL);
+    cc->vm = vm;
+    atomic_store(&cc->epoch, 1);
+    cc->barrier = syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
+    return cc;
+}
+
+static void free_list(struct block *b, bool by_hash)
+{
+    while (b) {
+        struct block *next = by_hash ? b->next_hash : b->next_retired;
+        free(b);
+        b = next;
+    }
+}
+
+void code_cache_free(struct code_cache *cc)
+{
+    if (!cc)
+        return;
+    for (unsigned i = 0; i < HASH_N; i++)
+        free_list(cc->by_phys[i], true);
+    free_list(cc->retired, false);
+    pthread_mutex_destroy(&cc->lock);
+    free(cc);
+}
+
+/* ---- unlinking and reclaiming; lock held ----------------------------------- */
+
+static unsigned list_of(const struct block *b, uint64_t page)
+{
+    return (b->phys & PAGE_MASK_4K) == page ? 0 : 1;
+}
+
+static void page_unlink(struct code_cache *cc, struct block *b, uint64_t page)
+{
+    struct block **pp = &cc->by_page[hash_page(page)];
+    unsigned which = list_of(b, page);
+    /* A bucket holds blocks of several pages; each is on it through the link
+     * that belongs to the page which hashes here. */
+    while (*pp && *pp != b) {
+        struct block *x = *pp;
+        bool first = hash_page(x->phys & PAGE_MASK_4K) == hash_page(page);
+        pp = &x->next_page[first ? 0 : 1];
+    }
+    if (*pp)
+        *pp = b->next_page[which];
+}
+
+static void kill_block(struct code_cache *cc, struct block *b)
+{
+    struct block **pp = &cc->by_phys[hash_phys(b->phys, b->mode)];
+    while (*pp && *pp != b)
+        pp = &(*pp)->next_hash;
+    if (*pp)
+        *pp = b->next_hash;
+    page_unlink(cc, b, b->phys & PAGE_MASK_4K);
+    if (b->phys2 != NO_PAGE)
+        page_unlink(cc, b, b->phys2);
+
+    atomic_store(&b->dead, true);
+    /* Whoever is inside leaves at its next instruction. */
+    for (unsigned i = 0; i <= b->nops; i++)
+        __atomic_store_n(&b->op[i].fn, op_dead, __ATOMIC_RELAXED);
+    b->retired = atomic_fetch_add(&cc->epoch, 1) + 1;
+    b->next_retired = cc->retired;
+    cc->retired = b;
+    cc->bytes -= block_size(b);
+    cc->retired_bytes += block_size(b);
+}
+
+static void reclaim(struct code_cache *cc)
+{
+    uint64_t min = UINT64_MAX;
+    for (unsigned i = 0; i < cc->vm->ncpu; i++) {
+        struct emu *c = cc->vm->cpu[i];
+        if (!c)
+            continue;
+        uint64_t seen = atomic_load(&c->jcache->seen);
+        if (seen < min)
+            min = seen;
+    }
+    struct block **pp = &cc->retired;
+    while (*pp) {
+        struct block *b = *pp;
+        if (b->retired <= min) {
+            *pp = b->next_retired;
+            cc->retired_bytes -= block_size(b);
+            free(b);
+        } else {
+            pp = &b->next_retired;
+        }
+    }
+    if (cc->retired_bytes > RETIRED_NUDGE)
+        for (unsigned i = 0; i < cc->vm->ncpu; i++)
+            if (cc->vm->cpu[i])
+                mail_post(cc->vm->cpu[i]->mail, PEND_FLUSH);
+}
+
+static void drop_all(struct code_cache *cc)
+{
+    for (unsigned i = 0; i < HASH_N; i++)
+        while (cc->by_phys[i])
+            kill_block(cc, cc->by_phys[i]);
+    reclaim(cc);
+}
+
+void code_drop_all(struct code_cache *cc)
+{
+    pthread_mutex_lock(&cc->lock);
+    drop_all(cc);
+    pthread_mutex_unlock(&cc->lock);
+}
+
+/* The 64-byte lines of `page` that a block covers. */
+static uint64_t block_lines(const struct block *b, uint64_t page)
+{
+    uint64_t first, last; /* byte offsets in page */
+    if ((b->phys & PAGE_MASK_4K) == page) {
+        first = b->phys & 4095;
+        last = first + b->bytes - 1;
+        if (last > 4095)
+            last = 4095;
+    } else {
+        first = 0;
+        last = (b->phys & 4095) + b->bytes - 1 - 4096;
+    }
+    unsigned lo = (unsigned)(first >> 6), hi = (unsigned)(last >> 6);
+    return (hi == 63 ? UINT64_MAX : BIT64(hi + 1) - 1) & ~(BIT64(lo) - 1);
+}
+
+static bool on_page(const struct block *b, uint64_t page)
+{
+    return (b->phys & PAGE_MASK_4K) == page || b->phys2 == page;
+}
+
+static struct block *page_next(const struct block *b, unsigned bucket)
+{
+    return b->next_page[hash_page(b->phys & PAGE_MASK_4K) == bucket ? 0 : 1];
+}
+
+void code_hit(void *ctx, uint64_t gpa_page, uint64_t lines)
+{
+    struct emu_vm *vm = ctx;
+    struct code_cache *cc = vm->code;
+    const struct mem_region *r = mem_find(vm->env.mem, gpa_page);
+    unsigned bucket = hash_page(gpa_page);
+    uint64_t left = 0;
+
+    pthread_mutex_lock(&cc->lock);
+    for (struct block *b = cc->by_page[bucket], *next; b; b = next) {
+        next = page_next(b, bucket);
+        if (!on_page(b, gpa_page))
+            continue;
+        uint64_t has = block_lines(b, gpa_page);
+        if (has & lines)
+            kill_block(cc, b);
+        else
+            left |= has;
+    }
+    if (r && r->code)
+        atomic_fetch_and(mem_code_word(r, gpa_page), ~lines | left);
+    reclaim(cc);
+    pthread_mutex_unlock(&cc->lock);
+}
+
+/* ---- epochs ------------------------------------------------------------------ */
+
+static void let_go(struct emu *c)
+{
+    tlb_new_gens(c);
+    jcache_retag(c);
+    c->block = NULL;
+}
+
+void code_online(struct emu *c)
+{
+    struct code_cache *cc = c->vm->code;
+    pthread_mutex_lock(&cc->lock);
+    let_go(c);
+    atomic_store(&c->jcache->seen, atomic_load(&cc->epoch));
+    pthread_mutex_unlock(&cc->lock);
+}
+
+/* Nobody walks the list of vCPUs while this one goes. */
+void code_cpu_gone(struct emu *c)
+{
+    pthread_mutex_lock(&c->vm->code->lock);
+    c->vm->cpu[c->index] = NULL;
+    pthread_mutex_unlock(&c->vm->code->lock);
+}
+
+void code_offline(struct emu *c)
+{
+    c->block = NULL;
+    atomic_store(&c->jcache->seen, UINT64_MAX);
+}
+
+void code_quiesce(struct emu *c)
+{
+    struct code_cache *cc = c->vm->code;
+    if (atomic_load(&c->jcache->seen) == atomic_load(&cc->epoch))
+        return;
+    code_online(c);
+}
+
+void jcache_retag(struct emu *c)
+{
+    uint64_t user = c->cpl == 3;
+    c->jcache->tag = c->tlbs->cur->gen << 8 | c->mode << 1 | user;
+}
+
+/* ---- lookup -------------------------------------------------------------------- */
+
+/* Lines are marked before the bytes are read; a store by another vCPU either
+ * sees the mark or was visible before the barrier. */
+static void mark_lines(struct code_cache *cc, const struct mem_region *r, uint64_t gpa,
+                       uint64_t lines)
+{
+    _Atomic uint64_t *w = mem_code_word(r, gpa);
+    if ((atomic_load(w) & lines) == lines)
+        return;
+    atomic_fetch_or(w, lines);
+    if (cc->vm->ncpu > 1 && cc->barrier)
+        syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
+}
+
+static struct block *find(struct code_cache *cc, uint64_t phys, uint32_t mode)
+{
+    for (struct block *b = cc->by_phys[hash_phys(phys, mode)]; b; b = b->next_hash)
+        if (b->phys == phys && b->mode == mode)
+            return b;
+    return NULL;
+}
+
+static void insert(struct code_cache *cc, struct block *b)
+{
+    unsigned h = hash_phys(b->phys, b->mode);
+    b->next_hash = cc->by_phys[h];
+    cc->by_phys[h] = b;
+    unsigned p = hash_page(b->phys & PAGE_MASK_4K);
+    b->next_page[0] = cc->by_page[p];
+    cc->by_page[p] = b;
+    if (b->phys2 != NO_PAGE) {
+        unsigned p2 = hash_page(b->phys2);
+        if (p2 != p) { /* in the same bucket it is found through the first link */
+            b->next_page[1] = cc->by_page[p2];
+            cc->by_page[p2] = b;
+        }
+    }
+    cc->bytes += block_size(b);
+}
+
+/* Decodes at phys; the lock is held, and given up before a fault is raised. */
+static struct block *make(struct emu *c, struct code_cache *cc, uint64_t lin, struct fetch *f)
+{
+    unsigned in_page = 4096 - (unsigned)(lin & 4095);
+    unsigned avail = in_page;
+    unsigned max = c->mode & MODE_STEP ? 1 : BLOCK_MAX_OPS;
+    uint8_t both[32];
+    const uint8_t *bytes = f->host;
+    uint64_t phys2 = NO_PAGE;
+    struct decode_out *out = c->decoded;
+
+    /* As many lines as a block can reach; refined once its length is known. */
+    unsigned reach = max == 1 ? 15 : BLOCK_MAX_OPS * 15;
+    unsigned lo = (unsigned)(f->gpa & 4095) >> 6;
+    unsigned hi = (unsigned)min_u64(4095, (f->gpa & 4095) + reach) >> 6;
+    uint64_t lines = (hi == 63 ? UINT64_MAX : BIT64(hi + 1) - 1) & ~(BIT64(lo) - 1);
+    uint64_t had = atomic_load(mem_code_word(f->region, f->gpa));
+    mark_lines(cc, f->region, f->gpa, lines);
+
+    decode_block(c, bytes, avail, avail, max, out);
+    if (out->needs_next_page) {
+        /* One instruction across the border. */
+        struct fetch f2;
+        memcpy(both, bytes, in_page < 15 ? in_page : 15);
+        pthread_mutex_unlock(&cc->lock);
+        fetch_translate(c, (lin & PAGE_MASK_4K) + 4096, &f2); /* may raise */
+        pthread_mutex_lock(&cc->lock);
+        if (f2.region)
+            mark_lines(cc, f2.region, f2.gpa, 1);
+        memcpy(both, bytes, in_page < 15 ? in_page : 15);
+        unsigned more = f2.region ? 15 : 0;
+        memcpy(both + in_page, f2.host, more);
+        phys2 = f2.region ? f2.gpa : NO_PAGE;
+        decode_block(c, both, in_page, in_page + more, 1, out);
+        struct block *again = find(cc, f->gpa, c->mode);
+        if (again)
+            kill_block(cc, again);
+    }
+
+    struct block *b = calloc(1, sizeof *b + (out->nops + 1) * sizeof(struct op));
+    if (!b) {
+        pthread_mutex_unlock(&cc->lock);
+        err_set(VC_ENOMEM, "no host memory for decoded code; close other programs");
+        emu_exit_error(c, VC_ENOMEM);
+    }
+    b->phys = f->gpa;
+    b->phys2 = phys2;
+    b->mode = c->mode;
+    b->nops = (uint16_t)out->nops;
+    b->bytes = (uint16_t)out->used;
+    memcpy(b->op, out->op, (out->nops + 1) * sizeof(struct op));
+    /* Give back lines that were marked for reach only. */
+    uint64_t keep = had | block_lines(b, f->gpa & PAGE_MASK_4K);
+    atomic_fetch_and(mem_code_word(f->region, f->gpa), ~(lines & ~keep));
+    insert(cc, b);
+    c->stats.decoded++;
+    return b;
+}
+
+struct block *block_lookup_slow(struct emu *c, uint64_t lin)
+{
+    struct code_cache *cc = c->vm->code;
+    struct fetch f;
+    struct block *b;
+
+    c->block = NULL;
+    c->op = NULL;
+    code_quiesce(c);
+    fetch_check_cs(c, 1);
+    fetch_translate(c, lin, &f);
+    if (!f.region) /* nothing there to fetch from: all ones, which is no instruction */
+        emu_raise(c, EXC_UD);
+
+    pthread_mutex_lock(&cc->lock);
+    if (cc->bytes > CACHE_CAP)
+        drop_all(cc);
+    b = find(cc, f.gpa, c->mode);
+    if (b && b->phys2 != NO_PAGE) {
+        /* The second page's mapping is not part of the key. */
+        struct fetch f2;
+        uint64_t phys2 = b->phys2;
+        pthread_mutex_unlock(&cc->lock);
+        fetch_translate(c, (lin & PAGE_MASK_4K) + 4096, &f2);
+        pthread_mutex_lock(&cc->lock);
+        b = find(cc, f.gpa, c->mode);
+        if (b && (!f2.region || f2.gpa != phys2 || b->phys2 != phys2)) {
+            kill_block(cc, b);
+            b = NULL;
+        }
+    }
+    if (!b)
+        b = make(c, cc, lin, &f);
+    pthread_mutex_unlock(&cc->lock);
+
+    if (!(c->mode & MODE_CODE64) && b->bytes > 1)
+        fetch_check_cs(c, b->bytes);
+    struct jcache_ent *e = &c->jcache->e[jcache_index(lin)];
+    e->lin = lin;
+    e->tag = c->jcache->tag;
+    e->block = b;
+    return b;
+}

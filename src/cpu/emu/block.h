@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT
+ * Blocks of predecoded instructions, shared by the partition's vCPUs, found by
+ * guest-physical address and mode. A block ends at a control transfer or at its
+ * page's border; only a block of one instruction may reach into a second page. */
+#ifndef EMU_BLOCK_H
+#define EMU_BLOCK_H
+
+#include "emu.h"
+
+#define BLOCK_MAX_OPS 64
+#define NO_PAGE       UINT64_MAX
+
+struct block {
+    uint64_t phys;  /* of the first byte */
+    uint64_t phys2; /* page of the bytes past the border; NO_PAGE: none */
+    uint32_t mode;  /* MODE_* */
+    uint16_t nops;  /* instructions; ops has one more when the last falls through */
+    uint16_t bytes;
+    _Atomic bool dead;
+    uint64_t retired; /* epoch */
+    struct block *next_hash;
+    struct block *next_page[2]; /* on the lists of phys and phys2 */
+    struct block *next_retired;
+    struct op op[];
+};
+
+struct jcache_ent {
+    uint64_t lin;
+    uint64_t tag;
+    struct block *block;
+};
+#define JCACHE_BITS 12
+struct jcache {
+    struct jcache_ent e[1u << JCACHE_BITS];
+    uint64_t tag; /* generation of the TLB slot, mode and privilege: entries of now */
+    _Atomic uint64_t
+        seen; /* epoch this vCPU has dropped its references of; UINT64_MAX: not running */
+};
+
+/* Recomputes the tag after a flush or a mode change. */
+void jcache_retag(struct emu *c);
+
+struct code_cache *code_cache_new(struct emu_vm *vm);
+void code_cache_free(struct code_cache *cc);
+
+/* This vCPU starts or stops holding references to blocks. */
+void code_online(struct emu *c);
+void code_offline(struct emu *c);
+/* Before a vCPU is freed. */
+void code_cpu_gone(struct emu *c);
+/* Between blocks: lets retired blocks go when there are any. */
+void code_quiesce(struct emu *c);
+
+/* The block at c->rip, decoded if need be. Raises #PF, #GP, #UD of the fetch. */
+struct block *block_lookup_slow(struct emu *c, uint64_t lin);
+static inline unsigned jcache_index(uint64_t lin)
+{
+    return (unsigned)(lin ^ (lin >> JCACHE_BITS)) & ((1u << JCACHE_BITS) - 1);
+}
+static inline struct block *block_lookup(struct emu *c)
+{
+    uint64_t lin = c->rip + c->seg[SEG_CS].base;
+    struct jcache_ent *e = &c->jcache->e[jcache_index(lin)];
+    if (likely(e->lin == lin && e->tag == c->jcache->tag &&
+               !atomic_load_explicit(&e->block->dead, memory_order_relaxed)))
+        return e->block;
+    return block_lookup_slow(c, lin);
+}
+
+/* mem->code_hit: drops blocks of those lines. */
+void code_hit(void *ctx, uint64_t gpa_page, uint64_t lines);
+/* Drops every block (memory map changed). */
+void code_drop_all(struct code_cache *cc);
+
+/* decode.c: decodes up to BLOCK_MAX_OPS instructions from bytes (up to `avail`
+ * in the first page, of `total` readable, more than avail when the second page
+ * is there). Returns ops made, sets *used, *nops. */
+struct decode_out {
+    struct op op[BLOCK_MAX_OPS + 1];
+    unsigned nops, used;
+    bool needs_next_page; /* the first instruction reaches past `total` */
+};
+void decode_block(struct emu *c, const uint8_t *bytes, unsigned avail, unsigned total,
+                  unsigned max_ops, struct decode_out *out);
+
+op_fn op_dead; /* in place of a dropped block's handlers: back to the dispatcher */
+
+#endif

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: MIT
+ * The `emu` backend: opening a partition's engine, its vCPUs, and the table. */
+#include "block.h"
+#include "run.h"
+#include "state.h"
+#include "sys.h"
+#include "thunk.h"
+#include "tlb.h"
+#include "../../base/err.h"
+#include <stdio.h>
+#include <stdlib.h>
+
+#define EMU_MAX_CPUS 64u
+#define EMU_FEATURES                                                                               \
+    (VC_FEAT_BUDGET_INSNS | VC_FEAT_BUDGET_NS | VC_FEAT_SMP | VC_FEAT_SINGLE_STEP |                \
+     VC_FEAT_DIRTY_LOG)
+
+static void emu_probe(struct vc_probe_info *info)
+{
+    struct thunk_cache *tc = thunk_cache_new();
+    info->usable = tc != NULL;
+    info->features = tc ? EMU_FEATURES : 0;
+    info->max_cpus = tc ? EMU_MAX_CPUS : 0;
+    snprintf(info->reason, sizeof info->reason, "%s",
+             tc ? "pure emulation works on every x86-64 Linux host" : vc_errmsg());
+    thunk_cache_free(tc);
+}
+
+static void emu_close(struct backend_vm *bvm)
+{
+    struct emu_vm *vm = (struct emu_vm *)bvm;
+    if (!vm)
+        return;
+    if (vm->env.mem && vm->env.mem->code_ctx == vm) {
+        vm->env.mem->code_hit = NULL;
+        vm->env.mem->code_ctx = NULL;
+    }
+    code_cache_free(vm->code);
+    thunk_cache_free(vm->thunks);
+    pthread_mutex_destroy(&vm->lock);
+    pthread_mutex_destroy(&vm->split_lock);
+    free(vm);
+}
+
+static int emu_open(const struct vc_vm_opts *opts, const struct cpu_env *env,
+                    struct backend_vm **out)
+{
+    const struct cpu_model *model = cpu_model_find(opts->cpu_model ? opts->cpu_model : "host");
+    if (!model)
+        return vc_errcode();
+    struct emu_vm *vm = calloc(1, sizeof *vm);
+    if (!vm)
+        return err_set(VC_ENOMEM, "no host memory for a partition; close other programs");
+    vm->env = *env;
+    vm->model = model;
+    vm->max_cpus = EMU_MAX_CPUS;
+    pthread_mutex_init(&vm->lock, NULL);
+    pthread_mutex_init(&vm->split_lock, NULL);
+    vm->code = code_cache_new(vm);
+    vm->thunks = vm->code ? thunk_cache_new() : NULL;
+    if (!vm->thunks) {
+        emu_close((struct backend_vm *)vm);
+        return vc_errcode();
+    }
+    env->mem->code_ctx = vm;
+    env->mem->code_hit = code_hit;
+    *out = (struct backend_vm *)vm;
+    return 0;
+}
+
+/* Translations are dropped by each vCPU itself, at its next block; blocks at
+ * once. VM paused, or a trap that takes effect soon. */
+static void emu_map_changed(struct backend_vm *bvm)
+{
+    struct emu_vm *vm = (struct emu_vm *)bvm;
+    code_drop_all(vm->code);
+    pthread_mutex_lock(&vm->lock);
+    for (unsigned i = 0; i < EMU_MAX_CPUS; i++)
+        if (vm->cpu[i])
+            mail_post(vm->cpu[i]->mail, PEND_FLUSH);
+    pthread_mutex_unlock(&vm->lock);
+}
+
+static void emu_cpu_free(struct backend_cpu *bc)
+{
+    struct emu *c = (struct emu *)bc;
+    if (!c)
+        return;
+    if (c->vm->cpu[c->index] == c) {
+        pthread_mutex_lock(&c->vm->lock);
+        code_cpu_gone(c);
+        pthread_mutex_unlock(&c->vm->lock);
+    }
+    tlb_free(c);
+    free(c->jcache);
+    free(c->decoded);
+    free(c);
+}
+
+static int emu_cpu_new(struct backend_vm *bvm, vc_cpu *handle, unsigned index,
+                       struct cpu_mail *mail, struct backend_cpu **out)
+{
+    struct emu_vm *vm = (struct emu_vm *)bvm;
+    size_t size = (sizeof(struct emu) + 63) & ~(size_t)63;
+    struct emu *c = aligned_alloc(64, size);
+
+    if (!c)
+        return err_set(VC_ENOMEM, "no host memory for a vCPU; close other programs");
+    memset(c, 0, size);
+    c->vm = vm;
+    c->env = &vm->env;
+    c->handle = handle;
+    c->index = index;
+    c->mail = mail;
+    c->walk.phys_bits = vm->model->phys_bits;
+    c->walk.gbpages = model_has(vm->model, F_PDPE1GB);
+    c->jcache = calloc(1, sizeof *c->jcache);
+    c->decoded = calloc(1, sizeof *c->decoded);
+    if (!c->jcache || !c->decoded || tlb_new(c)) {
+        emu_cpu_free((struct backend_cpu *)c);
+        return err_set(VC_ENOMEM, "no host memory for a vCPU; close other programs");
+    }
+    atomic_store(&c->jcache->seen, UINT64_MAX);
+    emu_reset(c, false);
+    pthread_mutex_lock(&vm->lock);
+    vm->cpu[index] = c;
+    if (vm->ncpu <= index)
+        vm->ncpu = index + 1;
+    pthread_mutex_unlock(&vm->lock);
+    *out = (struct backend_cpu *)c;
+    return 0;
+}
+
+static int emu_be_run(struct backend_cpu *bc, const struct vc_budget *budget, struct vc_exit *exit)
+{
+    return emu_run((struct emu *)bc, budget, exit);
+}
+
+static int emu_be_reset(struct backend_cpu *bc, bool wait_sipi)
+{
+    struct emu *c = (struct emu *)bc;
+    emu_reset(c, false);
+    c->wait_sipi = wait_sipi;
+    c->halted = 0;
+    emu_replay_forget(c);
+    emu_flush_all(c);
+    emu_mode_changed(c);
+    return 0;
+}
+
+static void emu_be_stats(struct backend_cpu *bc, struct vc_stats *out)
+{
+    const struct emu *c = (const struct emu *)bc;
+    size_t size = out->size;
+    *out = c->stats;
+    out->size = size;
+}
+
+const struct backend backend_emu = {
+    .name = "emu",
+    .probe = emu_probe,
+    .open = emu_open,
+    .close = emu_close,
+    .map_changed = emu_map_changed,
+    .cpu_new = emu_cpu_new,
+    .cpu_free = emu_cpu_free,
+    .run = emu_be_run,
+    .reset = emu_be_reset,
+    .gprs = state_gprs,
+    .sregs = state_sregs,
+    .fpu = state_fpu,
+    .reg = state_reg,
+    .msr = state_msr,
+    .translate = state_translate,
+    .exception = state_exception,
+    .single_step = state_single_step,
+    .stats = emu_be_stats,
+};

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT
+ * What follows from the control registers, CS, SS and RFLAGS: the mode word, the
+ * TLB set, which pending bits count. */
+#include "block.h"
+#include "sys.h"
+#include "tlb.h"
+
+static uint32_t mode_word(const struct emu *c)
+{
+    uint32_t m;
+    if (c->efer & EFER_LMA && c->seg[SEG_CS].attr & SEG_A_L)
+        return MODE_CODE64;
+    m = c->seg[SEG_CS].attr & SEG_A_DB ? MODE_CODE32 : MODE_CODE16;
+    if (c->seg[SEG_SS].attr & SEG_A_DB)
+        m |= MODE_SS32;
+    return m;
+}
+
+void emu_mode_changed(struct emu *c)
+{
+    c->db_data = dr_armed_data(c);
+    c->db_exec = dr_armed_exec(c);
+    c->ac_check = c->cpl == 3 && c->cr0 & CR0_AM && c->rflags & FL_AC;
+    c->mode = mode_word(c);
+    if (c->rflags & FL_TF || c->shadow || c->db_data || c->db_exec || c->step_exit)
+        c->mode |= MODE_STEP;
+
+    c->walk.cr0 = c->cr0;
+    c->walk.cr3 = c->cr3;
+    c->walk.cr4 = c->cr4;
+    c->walk.efer = c->efer;
+    c->tlb = c->ac_check || c->db_data ? &c->tlbs->never : &c->tlbs->cur->set[tlb_priv(c)];
+
+    c->pend_mask =
+        PEND_KICK | PEND_INIT | PEND_SIPI | PEND_FLUSH | PEND_POWER | PEND_STOP | PEND_TIME;
+    if (!c->shadow) {
+        if (!c->nmi_masked)
+            c->pend_mask |= PEND_NMI;
+        if (c->rflags & FL_IF)
+            c->pend_mask |= PEND_IRQ;
+    }
+    jcache_retag(c);
+}

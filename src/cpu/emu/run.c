@@ -1,0 +1,424 @@
+/* SPDX-License-Identifier: MIT
+ * The dispatcher: pending events, then a block, then again. Faults arrive here
+ * by longjmp and are delivered; exits leave through here. */
+#include "run.h"
+#include "access.h"
+#include "block.h"
+#include "flags.h"
+#include "sys.h"
+#include "../../base/err.h"
+
+enum { J_FAULT = 1, J_EXIT = 2 };
+
+/* How far the dispatcher goes without a look at the clock. */
+#define CHECK_INSNS 20000u
+
+/* ---- raising ------------------------------------------------------------------- */
+
+static _Noreturn void raise_fault(struct emu *c)
+{
+    if (c->split_held)
+        emu_split_unlock(c);
+    longjmp(*c->jmp, J_FAULT);
+}
+
+void emu_raise(struct emu *c, unsigned vector)
+{
+    c->fault.vector = (uint8_t)vector;
+    c->fault.has_err = false;
+    c->fault.err = 0;
+    raise_fault(c);
+}
+
+void emu_raise_err(struct emu *c, unsigned vector, uint32_t err)
+{
+    c->fault.vector = (uint8_t)vector;
+    c->fault.has_err = true;
+    c->fault.err = err;
+    raise_fault(c);
+}
+
+void emu_raise_pf(struct emu *c, uint64_t cr2, uint32_t err)
+{
+    c->fault.cr2 = cr2;
+    emu_raise_err(c, EXC_PF, err);
+}
+
+/* ---- leaving ------------------------------------------------------------------- */
+
+/* Gives back the instructions of the block that were not done, from `op` on
+ * (that one too when restart), and puts c->rip on it. */
+static void back_to(struct emu *c, bool restart)
+{
+    if (!c->block || !c->op)
+        return;
+    uint64_t at = (uint64_t)(c->op - c->block->op);
+    if (restart) {
+        c->icount -= c->block->nops - at;
+        c->rip = ip_wrap(c, op_ip(c, c->op));
+    } else {
+        c->icount -= c->block->nops - at - 1;
+    }
+    c->block = NULL;
+    c->op = NULL;
+}
+
+static _Noreturn void leave(struct emu *c)
+{
+    if (c->split_held)
+        emu_split_unlock(c);
+    longjmp(*c->run_jmp, J_EXIT);
+}
+
+void emu_exit(struct emu *c, uint32_t kind, bool restart)
+{
+    back_to(c, restart);
+    c->exit->kind = kind;
+    c->exit->rip = c->rip;
+    c->exit_rc = 0;
+    leave(c);
+}
+
+void emu_exit_error(struct emu *c, int code)
+{
+    back_to(c, true);
+    c->exit->kind = VC_EXIT_FAILED;
+    c->exit->rip = c->rip;
+    c->exit_rc = code;
+    leave(c);
+}
+
+void emu_shutdown(struct emu *c)
+{
+    emu_exit(c, VC_EXIT_SHUTDOWN, false);
+}
+
+/* ---- events --------------------------------------------------------------------- */
+
+static void deliver(struct emu *c, enum emu_event type, unsigned vector, bool has_err, uint32_t err)
+{
+    c->halted = 0;
+    if (!emu_deliver(c, type, vector, has_err, err, c->rip))
+        emu_shutdown(c);
+}
+
+static void deliver_fault(struct emu *c)
+{
+    bool db = c->fault.vector == EXC_DB;
+    back_to(c, true);
+    c->stats.exceptions++;
+    if (!db)
+        c->fault.db6 = 0;
+    deliver(c, EV_EXCEPTION, c->fault.vector, c->fault.has_err, c->fault.err);
+}
+
+/* #DB as a trap: c->rip is the next instruction. */
+static void debug_trap(struct emu *c, uint64_t bits)
+{
+    c->fault.vector = EXC_DB;
+    c->fault.db6 = bits;
+    c->stats.exceptions++;
+    deliver(c, EV_EXCEPTION, EXC_DB, false, 0);
+}
+
+static void take_sipi(struct emu *c)
+{
+    uint32_t v = atomic_load(&c->mail->sipi_vector) & 0xff;
+    mail_clear(c->mail, PEND_SIPI);
+    if (!c->wait_sipi)
+        return;
+    c->wait_sipi = false;
+    c->seg[SEG_CS].sel = (uint16_t)(v << 8);
+    c->seg[SEG_CS].base = (uint64_t)v << 12;
+    c->rip = 0;
+    emu_mode_changed(c);
+}
+
+static void take_init(struct emu *c)
+{
+    mail_clear(c->mail, PEND_INIT);
+    /* A SIPI that came before this INIT belongs to an earlier start. */
+    emu_reset(c, true);
+    if (c->env->init)
+        c->env->init(c->env->ctx, c->index);
+    c->wait_sipi = c->index != 0;
+    c->halted = 0;
+}
+
+static void take_irq(struct emu *c)
+{
+    int vector = atomic_exchange(&c->mail->inject, -1);
+    if (vector < 0 && c->env->irq_ack) {
+        vector = c->env->irq_ack(c->env->ctx, c->index);
+        /* Another vector may wait behind an injected one. */
+    } else if (!c->env->irq_ack) {
+        mail_clear(c->mail, PEND_IRQ);
+        if (atomic_load(&c->mail->inject) >= 0)
+            mail_post(c->mail, PEND_IRQ);
+    }
+    if (vector < 0)
+        return;
+    c->stats.irqs++;
+    deliver(c, EV_EXTINT, (unsigned)vector, false, 0);
+}
+
+/* Sleeps in HLT or wait-for-SIPI until something counts. */
+static void sleep_halted(struct emu *c)
+{
+    uint32_t mask = c->pend_mask;
+    if (c->wait_sipi)
+        mask &= ~(PEND_IRQ | PEND_NMI);
+    if (!c->env->irq_ack && !c->wait_sipi && !(atomic_load(&c->mail->pending) & mask)) {
+        c->halted = 0;
+        emu_exit(c, VC_EXIT_HLT, false);
+    }
+    code_offline(c);
+    uint64_t t0 = host_now_ns();
+    uint32_t got = mail_wait(c->mail, mask, c->deadline_ns);
+    c->stats.idle_ns += host_now_ns() - t0;
+    code_online(c);
+    if (!got)
+        emu_exit(c, VC_EXIT_BUDGET, false);
+}
+
+/* Everything that the pending word may hold, most urgent first. */
+static void take_pending(struct emu *c)
+{
+    uint32_t p = atomic_load(&c->mail->pending) & c->pend_mask;
+
+    c->block = NULL;
+    c->op = NULL;
+    if (p & PEND_POWER)
+        emu_exit(c, VC_EXIT_POWER, false);
+    if (p & PEND_KICK) {
+        mail_clear(c->mail, PEND_KICK);
+        emu_exit(c, VC_EXIT_KICK, false);
+    }
+    if (p & PEND_TIME) {
+        mail_clear(c->mail, PEND_TIME);
+        emu_exit(c, VC_EXIT_BUDGET, false);
+    }
+    if (p & PEND_FLUSH) {
+        mail_clear(c->mail, PEND_FLUSH);
+        emu_flush_all(c);
+        code_quiesce(c);
+    }
+    if (p & PEND_STOP)
+        mail_clear(c->mail, PEND_STOP);
+    if (p & PEND_INIT) {
+        take_init(c);
+        return;
+    }
+    if (p & PEND_SIPI) {
+        take_sipi(c);
+        return;
+    }
+    if (c->wait_sipi) {
+        sleep_halted(c);
+        return;
+    }
+    if (p & PEND_NMI) {
+        mail_clear(c->mail, PEND_NMI);
+        c->nmi_masked = true;
+        deliver(c, EV_NMI, EXC_NMI, false, 0);
+        return;
+    }
+    if (p & PEND_IRQ) {
+        take_irq(c);
+        return;
+    }
+    if (c->halted)
+        sleep_halted(c);
+}
+
+/* ---- single steps ------------------------------------------------------------------ */
+
+/* Instructions after which TF counts as it is then, not as it was before: they
+ * load it on a privilege change. */
+static bool tf_after(uint16_t mnemonic)
+{
+    return mnemonic == ZYDIS_MNEMONIC_SYSCALL || mnemonic == ZYDIS_MNEMONIC_SYSRET ||
+           mnemonic == ZYDIS_MNEMONIC_SYSENTER;
+}
+
+static bool is_soft_int(uint16_t mnemonic)
+{
+    return mnemonic == ZYDIS_MNEMONIC_INT || mnemonic == ZYDIS_MNEMONIC_INT3 ||
+           mnemonic == ZYDIS_MNEMONIC_INTO || mnemonic == ZYDIS_MNEMONIC_INT1;
+}
+
+static bool loads_rf(uint16_t mnemonic)
+{
+    return mnemonic == ZYDIS_MNEMONIC_IRET || mnemonic == ZYDIS_MNEMONIC_IRETD ||
+           mnemonic == ZYDIS_MNEMONIC_IRETQ;
+}
+
+/* One instruction, with what TF, breakpoints and interrupt shadows ask for. */
+static void step(struct emu *c)
+{
+    uint8_t shadow = c->shadow;
+    bool tf = c->rflags & FL_TF;
+
+    if (c->db_exec && !(c->rflags & FL_RF) && shadow != 2) {
+        uint64_t b = dr_match_exec(c, c->rip + c->seg[SEG_CS].base);
+        if (b) {
+            c->block = NULL;
+            c->op = NULL;
+            c->fault.db6 = b;
+            emu_raise(c, EXC_DB);
+        }
+    }
+    struct block *b = block_lookup(c);
+    const struct op *op = b->op;
+    uint16_t mnemonic = op->mnemonic;
+
+    c->shadow = 0;
+    c->db_hit = 0;
+    c->block = b;
+    c->gpr[R_IPB] = c->rip;
+    c->icount += b->nops;
+    op->fn(c, op);
+
+    if (!loads_rf(mnemonic))
+        c->rflags &= ~FL_RF;
+    if (tf_after(mnemonic))
+        tf = c->rflags & FL_TF;
+    if (is_soft_int(mnemonic))
+        tf = false;
+    if (!c->shadow && shadow)
+        emu_mode_changed(c);
+    uint64_t bits = c->db_hit;
+    c->db_hit = 0;
+    if (c->shadow == 2) {
+        c->db_hit = bits; /* reported after the next instruction */
+    } else if (tf || bits) {
+        c->block = NULL;
+        c->op = NULL;
+        debug_trap(c, bits | (tf ? DR6_BS : 0));
+    }
+    if (c->step_exit) {
+        c->block = NULL;
+        c->exit->u.debug.dr6 = DR6_BS;
+        emu_exit(c, VC_EXIT_DEBUG, false);
+    }
+}
+
+/* ---- the loop ------------------------------------------------------------------------ */
+
+static void check_budget(struct emu *c)
+{
+    c->block = NULL;
+    c->op = NULL;
+    if (c->icount >= c->icount_limit)
+        emu_exit(c, VC_EXIT_BUDGET, false);
+    if (c->deadline_ns && host_now_ns() >= c->deadline_ns)
+        emu_exit(c, VC_EXIT_BUDGET, false);
+    c->icount_check = c->icount + CHECK_INSNS;
+    if (c->icount_limit - c->icount <= CHECK_INSNS)
+        c->icount_check = c->icount_limit - min_u64(c->icount_limit - c->icount, BLOCK_MAX_OPS);
+}
+
+/* Near the end of an instruction budget: one at a time, to stop exactly. */
+static void step_exact(struct emu *c)
+{
+    uint32_t mode = c->mode;
+    c->mode |= MODE_STEP;
+    jcache_retag(c);
+    struct block *b = block_lookup(c);
+    c->mode = mode;
+    jcache_retag(c);
+    c->block = b;
+    c->gpr[R_IPB] = c->rip;
+    c->icount += b->nops;
+    b->op[0].fn(c, &b->op[0]);
+}
+
+static _Noreturn void loop(struct emu *c)
+{
+    for (;;) {
+        uint32_t p = atomic_load_explicit(&c->mail->pending, memory_order_acquire);
+        if (unlikely((p & c->pend_mask) | c->halted | c->wait_sipi)) {
+            take_pending(c);
+            continue;
+        }
+        if (unlikely(c->icount >= c->icount_check)) {
+            check_budget(c);
+            if (c->icount >= c->icount_check && !(c->mode & MODE_STEP)) {
+                step_exact(c);
+                continue;
+            }
+        }
+        if (unlikely(c->mode & MODE_STEP)) {
+            step(c);
+            continue;
+        }
+        struct block *b = block_lookup(c);
+        c->block = b;
+        c->gpr[R_IPB] = c->rip;
+        c->icount += b->nops;
+        b->op[0].fn(c, &b->op[0]);
+    }
+}
+
+/* An answer the embedder owes: into the record that the instruction replays. */
+static void take_answer(struct emu *c)
+{
+    if (!c->replay.due || !c->replay.n)
+        return;
+    c->replay.due = false;
+    struct vc_exit *e = c->exit;
+    uint64_t v = e->kind == VC_EXIT_PORT    ? e->u.port.data
+                 : e->kind == VC_EXIT_HCALL ? e->u.hcall.ret
+                                            : e->u.mmio.data;
+    c->replay.rec[c->replay.n - 1].data = v;
+    c->replay.at = 0;
+}
+
+static void take_queued(struct emu *c)
+{
+    c->queued.valid = false;
+    c->block = NULL;
+    c->op = NULL;
+    c->fault.vector = c->queued.vector;
+    c->fault.has_err = c->queued.has_err;
+    c->fault.err = c->queued.err;
+    c->fault.cr2 = c->queued.cr2;
+    emu_replay_forget(c);
+    deliver_fault(c);
+}
+
+int emu_run(struct emu *c, const struct vc_budget *budget, struct vc_exit *exit)
+{
+    jmp_buf jb;
+    uint64_t t0 = host_now_ns();
+
+    c->exit = exit;
+    c->exit_rc = 0;
+    c->jmp = c->run_jmp = &jb;
+    c->deadline_ns = budget->ns ? t0 + budget->ns : 0;
+    if (budget->ns && c->deadline_ns < t0)
+        c->deadline_ns = 0; /* beyond the end of time: no limit */
+    c->icount_limit = UINT64_MAX;
+    if (budget->insns && budget->insns < UINT64_MAX - c->icount)
+        c->icount_limit = c->icount + budget->insns;
+    c->icount_check = 0;
+    take_answer(c);
+    code_online(c);
+    emu_mode_changed(c);
+
+    int j = setjmp(jb);
+    if (j != J_EXIT) {
+        if (j == J_FAULT) {
+            c->jmp = c->run_jmp;
+            deliver_fault(c);
+        } else if (c->queued.valid) {
+            take_queued(c);
+        }
+        loop(c);
+    }
+    code_offline(c);
+    c->stats.insns = c->icount;
+    c->stats.run_ns += host_now_ns() - t0;
+    c->run_jmp = c->jmp = NULL;
+    return c->exit_rc;
+}

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: MIT
+ * Filling and flushing the soft TLB (SDM 4.10). A flush may drop more than the
+ * manual asks for, never less. */
+#include "tlb.h"
+#include "block.h"
+#include <stdlib.h>
+
+static void set_clear(struct tlb_set *s)
+{
+    for (unsigned k = 0; k < TLB_KINDS; k++)
+        for (unsigned i = 0; i < TLB_N; i++)
+            s->e[k][i].tag = TLB_INVALID;
+}
+
+static void slot_flush(struct tlb *t, struct tlb_slot *s)
+{
+    for (unsigned p = 0; p < TLB_PRIVS - 1; p++) {
+        struct tlb_log *log = &s->log[p];
+        if (log->n > TLB_LOG) {
+            set_clear(&s->set[p]);
+        } else {
+            for (unsigned i = 0; i < log->n; i++)
+                s->set[p].e[log->at[i] >> TLB_BITS][log->at[i] & (TLB_N - 1)].tag = TLB_INVALID;
+        }
+        log->n = 0;
+    }
+    s->large_lo = UINT64_MAX;
+    s->large_hi = 0;
+    s->gen = ++t->gen;
+    s->x_evicted = false;
+}
+
+void tlb_new_gens(struct emu *c)
+{
+    for (unsigned i = 0; i < TLB_SLOTS; i++)
+        c->tlbs->slot[i].gen = ++c->tlbs->gen;
+}
+
+int tlb_new(struct emu *c)
+{
+    struct tlb *t = calloc(1, sizeof *t);
+    if (!t)
+        return VC_ENOMEM;
+    for (unsigned i = 0; i < TLB_SLOTS; i++) {
+        for (unsigned p = 0; p < TLB_PRIVS - 1; p++)
+            set_clear(&t->slot[i].set[p]);
+        slot_flush(t, &t->slot[i]);
+    }
+    set_clear(&t->never);
+    t->cur = &t->slot[0];
+    t->cur->live = true;
+    c->tlbs = t;
+    c->tlb = &t->never;
+    return 0;
+}
+
+void tlb_free(struct emu *c)
+{
+    free(c->tlbs);
+    c->tlbs = NULL;
+}
+
+enum tlb_priv tlb_priv(const struct emu *c)
+{
+    if (c->cpl == 3)
+        return TLB_USER;
+    return c->rflags & FL_AC ? TLB_KERNEL_AC : TLB_KERNEL;
+}
+
+void tlb_fill(struct emu *c, enum tlb_priv priv, enum tlb_kind kind, uint64_t lin, void *host_page,
+              _Atomic uint64_t *code, uint64_t gpa_page, unsigned shift)
+{
+    struct tlb_slot *s = c->tlbs->cur;
+    struct tlb_set *set = &s->set[priv];
+    unsigned i = (unsigned)(lin >> 12) & (TLB_N - 1);
+    uint64_t page = lin & PAGE_MASK_4K;
+    struct tlb_ent *e = &set->e[kind][i];
+
+    if (e->tag == TLB_INVALID) {
+        struct tlb_log *log = &s->log[priv];
+        if (log->n < TLB_LOG)
+            log->at[log->n] = (uint16_t)(kind << TLB_BITS | i);
+        if (log->n <= TLB_LOG)
+            log->n++;
+    } else if (kind == TLB_X && e->tag != page) {
+        s->x_evicted = true;
+    }
+    e->tag = page;
+    e->addend = (uint64_t)(uintptr_t)host_page - page;
+    if (kind == TLB_W) {
+        set->wcode[i] = code;
+        set->wphys[i] = gpa_page;
+    }
+    if (kind == TLB_X)
+        set->xphys[i] = gpa_page;
+    if (shift > 12) {
+        uint64_t lo = lin & ~(BIT64(shift) - 1), hi = lo + BIT64(shift) - 1;
+        if (lo < s->large_lo)
+            s->large_lo = lo;
+        if (hi > s->large_hi)
+            s->large_hi = hi;
+    }
+}
+
+void emu_flush_all(struct emu *c)
+{
+    for (unsigned i = 0; i < TLB_SLOTS; i++)
+        if (c->tlbs->slot[i].live)
+            slot_flush(c->tlbs, &c->tlbs->slot[i]);
+    c->stats.tlb_flushes++;
+    jcache_retag(c);
+}
+
+/* Global translations live in the slots of each PCID, so nothing is kept. */
+void emu_flush_nonglobal(struct emu *c)
+{
+    emu_flush_all(c);
+}
+
+static struct tlb_slot *slot_find(struct tlb *t, uint16_t pcid)
+{
+    for (unsigned i = 0; i < TLB_SLOTS; i++)
+        if (t->slot[i].live && t->slot[i].pcid == pcid)
+            return &t->slot[i];
+    return NULL;
+}
+
+void emu_flush_pcid(struct emu *c, uint16_t pcid)
+{
+    struct tlb_slot *s = slot_find(c->tlbs, pcid);
+    if (s)
+        slot_flush(c->tlbs, s);
+    c->stats.tlb_flushes++;
+    jcache_retag(c);
+}
+
+static void slot_flush_page(struct tlb *t, struct tlb_slot *s, uint64_t lin)
+{
+    if (lin >= s->large_lo && lin <= s->large_hi) {
+        slot_flush(t, s);
+        return;
+    }
+    unsigned i = (unsigned)(lin >> 12) & (TLB_N - 1);
+    for (unsigned p = 0; p < TLB_PRIVS - 1; p++)
+        for (unsigned k = 0; k < TLB_KINDS; k++)
+            if (s->set[p].e[k][i].tag == (lin & PAGE_MASK_4K)) {
+                s->set[p].e[k][i].tag = TLB_INVALID;
+                if (k == TLB_X)
+                    s->x_evicted = true;
+            }
+    if (s->x_evicted) {
+        s->gen = ++t->gen;
+        s->x_evicted = false;
+    }
+}
+
+void emu_flush_page(struct emu *c, uint64_t linear)
+{
+    for (unsigned i = 0; i < TLB_SLOTS; i++)
+        if (c->tlbs->slot[i].live)
+            slot_flush_page(c->tlbs, &c->tlbs->slot[i], linear);
+    jcache_retag(c);
+}
+
+void emu_flush_page_pcid(struct emu *c, uint16_t pcid, uint64_t linear)
+{
+    struct tlb_slot *s = slot_find(c->tlbs, pcid);
+    if (s)
+        slot_flush_page(c->tlbs, s, linear);
+    jcache_retag(c);
+}
+
+void emu_switch_cr3(struct emu *c, bool keep)
+{
+    struct tlb *t = c->tlbs;
+    uint16_t pcid = c->cr4 & CR4_PCIDE ? c->cr3 & 0xfff : 0;
+    struct tlb_slot *s = slot_find(t, pcid);
+
+    if (!s) {
+        s = &t->slot[0];
+        for (unsigned i = 0; i < TLB_SLOTS; i++) {
+            if (!t->slot[i].live) {
+                s = &t->slot[i];
+                break;
+            }
+            if (t->slot[i].used < s->used)
+                s = &t->slot[i];
+        }
+        slot_flush(t, s);
+        s->pcid = pcid;
+        s->live = true;
+    } else if (!keep) {
+        slot_flush(t, s);
+        c->stats.tlb_flushes++;
+    }
+    s->used = ++t->clock;
+    t->cur = s;
+    emu_mode_changed(c);
+}

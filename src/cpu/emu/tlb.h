@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT
+ * The soft TLB of one vCPU: one slot for each recently used PCID, in each slot
+ * one set for each kind of privilege. */
+#ifndef EMU_TLB_H
+#define EMU_TLB_H
+
+#include "emu.h"
+
+#define TLB_SLOTS 8
+#define TLB_LOG   384
+
+/* Which entries of a set were filled, so that a flush touches no others. */
+struct tlb_log {
+    unsigned n; /* > TLB_LOG: too many, clear all */
+    uint16_t at[TLB_LOG];
+};
+
+struct tlb_slot {
+    struct tlb_set set[TLB_PRIVS - 1];
+    struct tlb_log log[TLB_PRIVS - 1];
+    uint64_t gen;  /* of the jump cache's entries made under this slot */
+    uint64_t used; /* for choosing a victim */
+    uint16_t pcid;
+    bool live;
+    bool x_evicted; /* a fetch entry was replaced since gen changed: INVLPG cannot see it */
+    /* Hull of large pages that were entered piecewise: INVLPG inside it drops
+     * the whole slot. Empty when lo > hi. */
+    uint64_t large_lo, large_hi;
+};
+
+struct tlb {
+    struct tlb_slot slot[TLB_SLOTS];
+    struct tlb_set never; /* matches nothing: every access takes the slow path */
+    struct tlb_slot *cur;
+    uint64_t gen, clock;
+};
+
+int tlb_new(struct emu *c);
+void tlb_free(struct emu *c);
+/* New generations everywhere: jump cache entries of before match no more. */
+void tlb_new_gens(struct emu *c);
+/* Enters a page. large: part of a page bigger than 4 KiB. */
+void tlb_fill(struct emu *c, enum tlb_priv priv, enum tlb_kind kind, uint64_t lin, void *host_page,
+              _Atomic uint64_t *code, uint64_t gpa_page, unsigned shift);
+/* The privilege class of accesses at the current CPL. */
+enum tlb_priv tlb_priv(const struct emu *c);
+
+#endif
