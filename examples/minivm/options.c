@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: MIT
+ * minivm's command line. */
+#include "options.h"
+#include <errno.h>
+#include <getopt.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void options_help(void)
+{
+    puts("Usage: minivm run --kernel FILE [OPTION]...   boot a kernel\n"
+         "       minivm run [OPTION]... PROGRAM         run an ELF or flat program\n"
+         "       minivm probe                           what each backend can do here\n"
+         "\n"
+         "  -k, --kernel FILE    bzImage, ELF with a PVH note, or multiboot kernel\n"
+         "  -i, --initrd FILE    initial RAM disk, or multiboot module\n"
+         "  -a, --append STRING  kernel command line (bzImage: \"console=ttyS0\" unless\n"
+         "                       given; panic=-1 is added unless it has a panic=)\n"
+         "  -f, --flat           PROGRAM is raw 64-bit code, loaded at 0x100000\n"
+         "  -m, --memory SIZE    RAM: 512M, 2G; a plain number is in MiB (default 512M)\n"
+         "  -c, --cpus N         virtual CPUs (default 1)\n"
+         "  -b, --backend NAME   auto, kvm, emu or pv (default auto)\n"
+         "  -t, --timeout S      end the run after S seconds\n"
+         "      --testdev        attach the test devices of kvm-unit-tests\n"
+         "  -s, --stats          say at the end what the engine did\n"
+         "  -v, --verbose        print the library's log\n"
+         "  -h, --help           this text\n"
+         "  -V, --version        the version\n"
+         "\n"
+         "The guest's first serial port is stdin and stdout. On a terminal, Ctrl-A x ends\n"
+         "minivm, Ctrl-A h says what else there is.\n"
+         "\n"
+         "Exit status: 0 the guest powered off, 1 minivm or the engine failed, 2 wrong usage,\n"
+         "3 the guest rebooted, 4 its kernel panicked, 5 triple fault, 124 timeout, 130 ended\n"
+         "by Ctrl-A x, 128+N by signal N; a guest that writes V to the exit port 0xf4 ends\n"
+         "with 2V+1.");
+}
+
+static int wrong(const char *what, const char *value)
+{
+    fprintf(stderr, "minivm: %s%s%s\n", what, value ? ": " : "", value ? value : "");
+    fputs("Try 'minivm --help'.\n", stderr);
+    return STATUS_USAGE;
+}
+
+/* "512M", "2G", "1048576K"; a plain number counts MiB. */
+static bool parse_size(const char *s, uint64_t *size)
+{
+    char *end;
+    errno = 0;
+    unsigned long long n = strtoull(s, &end, 10);
+    unsigned shift = 20;
+    if (end == s || *s == '-' || errno)
+        return false;
+    switch (*end) {
+    case 'k':
+    case 'K': shift = 10; break;
+    case 'm':
+    case 'M':
+    case '\0': shift = 20; break;
+    case 'g':
+    case 'G': shift = 30; break;
+    default: return false;
+    }
+    if ((*end && end[1]) || n > (UINT64_MAX >> shift))
+        return false;
+    *size = (uint64_t)n << shift;
+    return true;
+}
+
+static bool parse_count(const char *s, unsigned *count)
+{
+    char *end;
+    errno = 0;
+    unsigned long n = strtoul(s, &end, 10);
+    if (end == s || *end || *s == '-' || errno || n < 1 || n > 4096)
+        return false;
+    *count = (unsigned)n;
+    return true;
+}
+
+static bool parse_seconds(const char *s, double *seconds)
+{
+    char *end;
+    double v = strtod(s, &end);
+    if (end == s || *end || !isfinite(v) || v <= 0 || v > 1e9)
+        return false;
+    *seconds = v;
+    return true;
+}
+
+enum { OPT_TESTDEV = 256 };
+
+static const struct option long_options[] = {
+    {"kernel", required_argument, NULL, 'k'},    {"initrd", required_argument, NULL, 'i'},
+    {"append", required_argument, NULL, 'a'},    {"flat", no_argument, NULL, 'f'},
+    {"memory", required_argument, NULL, 'm'},    {"cpus", required_argument, NULL, 'c'},
+    {"backend", required_argument, NULL, 'b'},   {"timeout", required_argument, NULL, 't'},
+    {"testdev", no_argument, NULL, OPT_TESTDEV}, {"stats", no_argument, NULL, 's'},
+    {"verbose", no_argument, NULL, 'v'},         {"help", no_argument, NULL, 'h'},
+    {"version", no_argument, NULL, 'V'},         {0},
+};
+
+static int parse_option(struct options *o, int c)
+{
+    switch (c) {
+    case 'k': o->image = optarg; return 0;
+    case 'i': o->initrd = optarg; return 0;
+    case 'a': o->append = optarg; return 0;
+    case 'b': o->backend = optarg; return 0;
+    case 'f': o->flat = true; return 0;
+    case 's': o->stats = true; return 0;
+    case 'v': o->verbose = true; return 0;
+    case OPT_TESTDEV: o->testdev = true; return 0;
+    case 'h': o->command = COMMAND_HELP; return 0;
+    case 'V': o->command = COMMAND_VERSION; return 0;
+    case 'm': return parse_size(optarg, &o->ram) ? 0 : wrong("not a size", optarg);
+    case 'c': return parse_count(optarg, &o->cpus) ? 0 : wrong("not a number of CPUs", optarg);
+    case 't': return parse_seconds(optarg, &o->timeout) ? 0 : wrong("not a time", optarg);
+    default: fputs("Try 'minivm --help'.\n", stderr); return STATUS_USAGE;
+    }
+}
+
+int options_parse(struct options *o, int argc, char **argv)
+{
+    *o = (struct options){.backend = "auto", .ram = 512u << 20, .cpus = 1};
+    argv[0] = "minivm"; /* what getopt's messages begin with */
+    int c, rc = 0;
+    while (!rc && (c = getopt_long(argc, argv, "k:i:a:fm:c:b:t:svhV", long_options, NULL)) != -1)
+        rc = parse_option(o, c);
+    if (rc || o->command == COMMAND_HELP || o->command == COMMAND_VERSION)
+        return rc;
+
+    const char *command = optind < argc ? argv[optind++] : NULL;
+    if (!command)
+        return wrong("a command is missing: run or probe", NULL);
+    if (!strcmp(command, "help"))
+        o->command = COMMAND_HELP;
+    else if (!strcmp(command, "probe"))
+        o->command = COMMAND_PROBE;
+    else if (strcmp(command, "run") != 0)
+        return wrong("there is no such command", command);
+
+    if (o->command == COMMAND_RUN && optind < argc && !o->image)
+        o->image = argv[optind++];
+    if (optind < argc)
+        return wrong("one argument too many", argv[optind]);
+    if (o->command == COMMAND_RUN && !o->image)
+        return wrong("what shall run? --kernel FILE or PROGRAM is missing", NULL);
+    return 0;
+}

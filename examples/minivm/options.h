@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT
+ * minivm's command line. */
+#ifndef MINIVM_OPTIONS_H
+#define MINIVM_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* How minivm ends. Each way has its own status, so that scripts need not read
+ * the guest's output. */
+enum status {
+    STATUS_OFF = 0,      /* the guest powered off */
+    STATUS_ERROR = 1,    /* the engine, an image or the host failed */
+    STATUS_USAGE = 2,    /* the command line is wrong */
+    STATUS_RESET = 3,    /* the guest rebooted */
+    STATUS_PANIC = 4,    /* the guest's kernel panicked */
+    STATUS_SHUTDOWN = 5, /* triple fault */
+    STATUS_TIMEOUT = 124,
+    STATUS_ESCAPE = 130, /* Ctrl-A x */
+};
+
+enum command { COMMAND_RUN, COMMAND_PROBE, COMMAND_HELP, COMMAND_VERSION };
+
+struct options {
+    enum command command;
+    const char *backend;
+    const char *image; /* --kernel or PROGRAM */
+    const char *initrd;
+    const char *append;
+    uint64_t ram;
+    unsigned cpus;
+    double timeout; /* seconds; 0: none */
+    bool flat, testdev, stats, verbose;
+};
+
+/* Parses the command line. 0, or a status to end with; what is wrong was said. */
+int options_parse(struct options *o, int argc, char **argv);
+void options_help(void);
+
+#endif
