@@ -357,6 +357,10 @@ enum emu_event { EV_EXCEPTION, EV_EXTINT, EV_NMI, EV_SOFTINT, EV_ICEBP };
 bool emu_deliver(struct emu *c, enum emu_event type, unsigned vector, bool has_err, uint32_t err,
                  uint64_t insn_ip);
 
+/* Whole x87/SSE/AVX state for the embedder. */
+void emu_fpu_get(struct emu *c, struct vc_fpu *fpu);
+int emu_fpu_set(struct emu *c, const struct vc_fpu *fpu);
+
 bool canonical(const struct emu *c, uint64_t linear);
 
 #endif

@@ -5,7 +5,6 @@
 #include "state.h"
 #include "access.h"
 #include "flags.h"
-#include "fpu_state.h"
 #include "sys.h"
 #include "../../base/err.h"
 
