@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * A device with two MMIO registers and an interrupt. The guest, in real mode,
- * writes a number to the first and halts; the device squares it and interrupts;
- * the handler reads the second register and writes it to a port. */
+ * writes a number to the first; the device squares it and interrupts; the guest's
+ * handler reads the second register and writes it to a port. */
 #include <stdint.h>
 #include <stdio.h>
 #include <virtcore/virtcore.h>
@@ -37,8 +37,7 @@ static const uint8_t code[] = {
     0xbc, 0x00, 0x10,                         /* mov sp, 0x1000 */
     0xfb,                                     /* sti */
     0x26, 0xc7, 0x06, 0x00, 0x00, 0x0c, 0x00, /* mov word es:[0], 12 */
-    0xf4,                                     /* hlt: until the interrupt */
-    0xf4,                                     /* hlt: the end */
+    0xf4,                                     /* hlt: the interrupt came before it */
 };
 static const uint8_t handler[] = {
     0x26, 0xa1, 0x02, 0x00, /* mov ax, es:[2] */

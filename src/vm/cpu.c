@@ -179,7 +179,9 @@ static void finish_exit(struct vc_cpu *cpu, int rc)
     /* A kick is answered by the run that it ends, however often it came. */
     if (x->kind == VC_EXIT_KICK && !rc)
         mail_clear(&cpu->mail, PEND_KICK);
-    if (rc == VC_EINTERNAL || x->kind == VC_EXIT_FAILED) {
+    if (rc == VC_ECALLBACK) {
+        x->kind = VC_EXIT_NONE; /* the instruction runs again when the run goes on */
+    } else if (rc == VC_EINTERNAL || x->kind == VC_EXIT_FAILED) {
         x->kind = VC_EXIT_FAILED;
         atomic_store(&vm->failed, (int)cpu->index + 1);
     }
