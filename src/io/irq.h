@@ -19,6 +19,7 @@ struct irqchip_opts {
     /* The guest's TSC now, as RDTSC on any vCPU gives it, for TSC deadlines. */
     uint64_t (*tsc_now)(void *ctx);
     void *ctx;
+    unsigned phys_bits; /* as CPUID says: bits above are reserved in the base MSR; 0: 46 */
 };
 struct irqchip *irqchip_new(const struct irqchip_opts *opts);
 void irqchip_free(struct irqchip *chip);
@@ -27,12 +28,14 @@ int irqchip_add_cpu(struct irqchip *chip, unsigned cpu, struct cpu_mail *mail);
 void irqchip_reset_cpu(struct irqchip *chip, unsigned cpu, bool init);
 void irqchip_del_cpu(struct irqchip *chip, unsigned cpu);
 
-/* Level of a global system interrupt, 0-23; ISA IRQ n drives 8259 pin n and
- * IOAPIC pin n, IRQ 0 IOAPIC pin 2. Any thread. */
+/* Level of a global system interrupt, 0-23: 1 asserts it, whatever polarity the
+ * pin is programmed for. ISA IRQ n drives 8259 pin n and IOAPIC pin n, IRQ 0
+ * IOAPIC pin 2. Any thread. */
 void irqchip_line(struct irqchip *chip, unsigned gsi, int level);
 int irqchip_msi(struct irqchip *chip, uint64_t address, uint32_t data);
 
-/* The cpu_env side; thread of that vCPU. */
+/* The cpu_env side; thread of that vCPU. The MSRs are the APIC base (0x1b), the
+ * TSC deadline (0x6e0) and x2APIC's (0x800-0x8ff). */
 int irqchip_ack(struct irqchip *chip, unsigned cpu);
 uint64_t irqchip_cr8_get(struct irqchip *chip, unsigned cpu);
 void irqchip_cr8_set(struct irqchip *chip, unsigned cpu, uint64_t tpr);
