@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT
+ * Unpacks the kernel inside a bzImage on the host, which is much faster than the
+ * guest's own unpacker under emulation. */
+#ifndef BOOT_PAYLOAD_H
+#define BOOT_PAYLOAD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Can this build unpack it? By the first bytes: gzip, xz, LZ4 (legacy frame),
+ * zstd. */
+bool payload_known(const uint8_t *in, size_t len);
+
+/* Unpacks into memory that the caller frees. A kernel's payload ends with its
+ * unpacked size in 4 bytes; more than cap is refused. VC_EFORMAT, VC_ENOMEM. */
+int payload_unpack(const uint8_t *in, size_t len, size_t cap, uint8_t **out, size_t *out_len);
+
+#endif
