@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: MIT
+ * Runs each kernel natively and in the engine, in turns in one process, and
+ * prints the ratio of the best times. The guest runs the very bytes of this
+ * program: it is linked at a fixed address below 4 GiB, and its image is copied
+ * to the same addresses in the guest.
+ *
+ *   bench-engine [-r ROUNDS] [-b BACKEND] [KERNEL...]
+ */
+#include "kernels.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include <virtcore/virtcore.h>
+
+extern const char __executable_start[], _end[]; /* of the linker's */
+
+#define STACK_TOP 0x200000ull
+#define DONE_PORT 0x99
+#define SCALE     20 /* the engine does this fraction of the native rounds */
+
+static double seconds(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+    return (double)ts.tv_sec + (double)ts.tv_nsec * 1e-9;
+}
+
+static void die(const char *what)
+{
+    fprintf(stderr, "bench-engine: %s: %s\n", what, vc_errmsg());
+    exit(1);
+}
+
+struct guest {
+    vc_vm *vm;
+    vc_cpu *cpu;
+    uint64_t done; /* address of the code that says so */
+};
+
+static struct guest guest_new(const char *backend)
+{
+    struct guest g;
+    uint64_t base = (uint64_t)(uintptr_t)__executable_start & ~4095ull;
+    uint64_t end = ((uint64_t)(uintptr_t)_end + 4095) & ~4095ull;
+    static const uint8_t done[] = {0xe6, DONE_PORT, 0xf4}; /* out; hlt */
+
+    g.vm = vc_open(backend, NULL);
+    g.cpu = NULL;
+    if (!g.vm || vc_map(g.vm, 0, STACK_TOP, VC_MEM_RWX) ||
+        vc_map(g.vm, base, end - base, VC_MEM_RWX) ||
+        vc_write(g.vm, base, __executable_start, (size_t)(_end - __executable_start)))
+        die("memory");
+    g.done = 0x1000;
+    vc_write(g.vm, g.done, done, sizeof done);
+    g.cpu = vc_cpu_new(g.vm, VC_MODE_LONG64, base);
+    uint64_t cr4 = 0;
+    if (!g.cpu || vc_reg_get(g.cpu, VC_REG_CR4, &cr4) ||
+        vc_reg_set(g.cpu, VC_REG_CR4, cr4 | 1u << 18) || vc_reg_set(g.cpu, VC_REG_XCR0, 7))
+        die("vCPU");
+    return g;
+}
+
+static uint64_t guest_call(struct guest *g, kernel_fn *fn, uint64_t n)
+{
+    struct vc_gprs r = {.size = sizeof r};
+    struct vc_exit x = {.size = sizeof x};
+    r.gpr[VC_REG_RDI] = n;
+    r.gpr[VC_REG_RSP] = STACK_TOP - 4096 - 8;
+    r.rip = (uint64_t)(uintptr_t)fn;
+    r.rflags = 2;
+    vc_write(g->vm, r.gpr[VC_REG_RSP], &g->done, 8);
+    if (vc_gprs_set(g->cpu, &r) || vc_run(g->cpu, NULL, &x))
+        die("run");
+    if (x.kind != VC_EXIT_PORT || x.u.port.port != DONE_PORT) {
+        fprintf(stderr, "bench-engine: exit %u at %#llx\n", x.kind, (unsigned long long)x.rip);
+        exit(1);
+    }
+    vc_gprs_get(g->cpu, &r);
+    return r.gpr[VC_REG_RAX];
+}
+
+static double measure(struct guest *g, const struct kernel *k, int rounds)
+{
+    uint64_t few = k->native_rounds / SCALE + 1;
+    double native = 1e9, engine = 1e9;
+    uint64_t insns = 0;
+    if (k->fn(few) != guest_call(g, k->fn, few)) {
+        printf("%-10s WRONG RESULT\n", k->name);
+        return 0;
+    }
+    for (int i = 0; i < rounds; i++) {
+        double t0 = seconds();
+        k->fn(k->native_rounds);
+        double t1 = seconds();
+        struct vc_stats s0 = {.size = sizeof s0}, s1 = {.size = sizeof s1};
+        vc_cpu_stats(g->cpu, &s0);
+        double t2 = seconds();
+        guest_call(g, k->fn, few);
+        double t3 = seconds();
+        vc_cpu_stats(g->cpu, &s1);
+        insns = s1.insns - s0.insns;
+        native = fmin(native, (t1 - t0) / (double)k->native_rounds);
+        engine = fmin(engine, (t3 - t2) / (double)few);
+    }
+    double mips = (double)insns / (engine * (double)few) * 1e-6;
+    printf("%-10s %-8s %10.2f %10.2f %8.1f %8.0f\n", k->name, k->group, native * 1e6, engine * 1e6,
+           engine / native, mips);
+    return engine / native;
+}
+
+static int wanted(const struct kernel *k, char **names)
+{
+    if (!*names)
+        return 1;
+    for (; *names; names++)
+        if (!strcmp(*names, k->name) || !strcmp(*names, k->group))
+            return 1;
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    const char *backend = "emu";
+    int rounds = 5, opt;
+    while ((opt = getopt(argc, argv, "r:b:")) != -1) {
+        if (opt == 'r')
+            rounds = atoi(optarg);
+        else if (opt == 'b')
+            backend = optarg;
+        else
+            return 2;
+    }
+    struct guest g = guest_new(backend);
+    printf("%-10s %-8s %10s %10s %8s %8s\n", "kernel", "group", "native us", "guest us", "ratio",
+           "MIPS");
+    const char *group = NULL;
+    double log_sum = 0;
+    unsigned n = 0;
+    for (unsigned i = 0; i <= kernel_count; i++) {
+        const struct kernel *k = i < kernel_count ? &kernels[i] : NULL;
+        if (group && (!k || strcmp(group, k->group))) {
+            if (n)
+                printf("%-10s %-8s %30.1f\n", "geomean", group, exp(log_sum / n));
+            log_sum = 0;
+            n = 0;
+        }
+        if (!k)
+            break;
+        group = k->group;
+        if (!wanted(k, argv + optind))
+            continue;
+        double ratio = measure(&g, k, rounds);
+        if (ratio > 0) {
+            log_sum += log(ratio);
+            n++;
+        }
+    }
+    vc_close(g.vm);
+    return 0;
+}
