@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: MIT
+ * CPU models: which features a guest gets, and the instruction sets behind
+ * them. */
+#include "sys.h"
+#include "../../base/err.h"
+#include <pthread.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+#define B(feat) BIT((feat) % 32)
+
+/* MOVBE to ADX are done in C; what follows AVX and SSE runs on the host. */
+#define V2_1_ECX (B(F_SSE3) | B(F_SSSE3) | B(F_CX16) | B(F_SSE4_1) | B(F_SSE4_2) | B(F_POPCNT))
+#define V3_1_ECX (V2_1_ECX | B(F_FMA) | B(F_MOVBE) | B(F_AVX) | B(F_F16C))
+#define V3_7_EBX (B(F_BMI1) | B(F_AVX2) | B(F_BMI2))
+
+/* Features of the system, which the interpreter has on every host. */
+#define SYS_1_ECX                                                                                  \
+    (B(F_PCID) | B(F_X2APIC) | B(F_TSC_DEADLINE) | B(F_XSAVE) | B(F_RDRAND) | B(F_HYPERVISOR))
+#define SYS_1_EDX                                                                                  \
+    (B(F_FPU) | B(F_DE) | B(F_PSE) | B(F_TSC) | B(F_MSR) | B(F_PAE) | B(F_MCE) | B(F_CX8) |        \
+     B(F_APIC) | B(F_SEP) | B(F_MTRR) | B(F_PGE) | B(F_MCA) | B(F_CMOV) | B(F_PAT) | B(F_PSE36) |  \
+     B(F_CLFSH) | B(F_MMX) | B(F_FXSR) | B(F_SSE) | B(F_SSE2))
+#define SYS_7_EBX                                                                                  \
+    (B(F_FSGSBASE) | B(F_TSC_ADJUST) | B(F_SMEP) | B(F_ERMS) | B(F_INVPCID) | B(F_SMAP) |          \
+     B(F_CLFLUSHOPT) | B(F_CLWB))
+#define SYS_7_ECX    (B(F_UMIP) | B(F_RDPID))
+#define SYS_D1_EAX   (B(F_XSAVEOPT) | B(F_XSAVEC) | B(F_XGETBV1))
+#define SYS_EXT1_ECX (B(F_LAHF) | B(F_PREFETCHW) | B(F_TOPOEXT))
+#define SYS_EXT1_EDX (B(F_SYSCALL) | B(F_NX) | B(F_MMXEXT) | B(F_PDPE1GB) | B(F_RDTSCP) | B(F_LM))
+/* Guest code does not run speculatively here: the flaws of real processors
+ * that these bits deny are not there to be mitigated. */
+#define SYS_EXT8_EBX                                                                               \
+    (B(F_XSAVEERPTR) | B(F_WBNOINVD) | B(F_LMSLE_ABSENT) | B(F_SSB_NO) | B(F_BTC_NO))
+#define SYS_EXT21_EAX                                                                              \
+    (B(F_LFENCE_SERIAL) | B(F_NULL_SEL_CLR) | B(F_AUTOIBRS) | B(F_NO_SMM_CTL) | B(F_SRSO_NO))
+
+static const struct cpu_model model_host = {
+    .name = "host",
+    .word =
+        {
+            [CW_1_ECX] = V3_1_ECX | SYS_1_ECX | B(F_PCLMUL) | B(F_AES),
+            [CW_1_EDX] = SYS_1_EDX,
+            [CW_7_EBX] = V3_7_EBX | SYS_7_EBX | B(F_RDSEED) | B(F_ADX) | B(F_SHA),
+            [CW_7_ECX] = SYS_7_ECX | B(F_GFNI) | B(F_VAES) | B(F_VPCLMUL) | B(F_LA57),
+            [CW_7_EDX] = B(F_FSRM),
+            [CW_D1_EAX] = SYS_D1_EAX,
+            [CW_EXT1_ECX] = SYS_EXT1_ECX | B(F_ABM),
+            [CW_EXT1_EDX] = SYS_EXT1_EDX,
+            [CW_EXT8_EBX] = SYS_EXT8_EBX,
+            [CW_EXT21_EAX] = SYS_EXT21_EAX,
+        },
+};
+
+static const struct cpu_model model_v2 = {
+    .name = "x86-64-v2",
+    .word =
+        {
+            [CW_1_ECX] = V2_1_ECX | SYS_1_ECX,
+            [CW_1_EDX] = SYS_1_EDX,
+            [CW_7_EBX] = SYS_7_EBX,
+            [CW_7_ECX] = SYS_7_ECX,
+            [CW_D1_EAX] = SYS_D1_EAX,
+            [CW_EXT1_ECX] = SYS_EXT1_ECX,
+            [CW_EXT1_EDX] = SYS_EXT1_EDX,
+            [CW_EXT8_EBX] = SYS_EXT8_EBX,
+            [CW_EXT21_EAX] = SYS_EXT21_EAX,
+        },
+};
+
+static const struct cpu_model model_v3 = {
+    .name = "x86-64-v3",
+    .word =
+        {
+            [CW_1_ECX] = V3_1_ECX | SYS_1_ECX,
+            [CW_1_EDX] = SYS_1_EDX,
+            [CW_7_EBX] = V3_7_EBX | SYS_7_EBX,
+            [CW_7_ECX] = SYS_7_ECX,
+            [CW_D1_EAX] = SYS_D1_EAX,
+            [CW_EXT1_ECX] = SYS_EXT1_ECX | B(F_ABM),
+            [CW_EXT1_EDX] = SYS_EXT1_EDX,
+            [CW_EXT8_EBX] = SYS_EXT8_EBX,
+            [CW_EXT21_EAX] = SYS_EXT21_EAX,
+        },
+};
+
+/* Instructions that run natively: only what the host has can be offered. */
+static const uint32_t native[CW_COUNT] = {
+    [CW_1_ECX] = B(F_SSE3) | B(F_PCLMUL) | B(F_SSSE3) | B(F_FMA) | B(F_SSE4_1) | B(F_SSE4_2) |
+                 B(F_AES) | B(F_AVX) | B(F_F16C),
+    [CW_7_EBX] = B(F_AVX2) | B(F_SHA),
+    [CW_7_ECX] = B(F_GFNI) | B(F_VAES) | B(F_VPCLMUL),
+    [CW_EXT8_EBX] = B(F_XSAVEERPTR),
+};
+/* Of these, what needs AVX in XCR0. */
+static const uint32_t needs_avx[CW_COUNT] = {
+    [CW_1_ECX] = B(F_FMA) | B(F_AVX) | B(F_F16C),
+    [CW_7_EBX] = B(F_AVX2),
+    [CW_7_ECX] = B(F_VAES) | B(F_VPCLMUL),
+};
+
+/* What the host's CPUID and kernel offer; the words hold native features only. */
+static void host_words(uint32_t word[CW_COUNT], bool *rdrand, bool *rdseed)
+{
+    memset(word, 0, CW_COUNT * sizeof *word);
+    *rdrand = *rdseed = false;
+#if defined(__x86_64__)
+    unsigned a, b, c, d, vendor;
+    if (!__get_cpuid(0, &a, &vendor, &c, &d) || !__get_cpuid(1, &a, &b, &c, &d))
+        return;
+    word[CW_1_ECX] = c;
+    *rdrand = c & bit_RDRND;
+    bool avx = false;
+    if (c & bit_OSXSAVE) {
+        uint32_t lo, hi;
+        __asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
+        avx = (lo & 6) == 6;
+    }
+    if (__get_cpuid_count(7, 0, &a, &b, &c, &d)) {
+        word[CW_7_EBX] = b;
+        word[CW_7_ECX] = c;
+        *rdseed = b & bit_RDSEED;
+    }
+    /* AMD says whether FXSAVE always writes the pointers; elsewhere it does. */
+    if (vendor != signature_AMD_ebx)
+        word[CW_EXT8_EBX] = B(F_XSAVEERPTR);
+    else if (__get_cpuid(0x80000008, &a, &b, &c, &d))
+        word[CW_EXT8_EBX] = b;
+    /* The decoder files VPCLMULQDQ's 128-bit form under AVX. */
+    if (!(word[CW_1_ECX] & B(F_PCLMUL)))
+        avx = false;
+    if (!avx)
+        for (unsigned i = 0; i < CW_COUNT; i++)
+            word[i] &= ~needs_avx[i];
+#endif
+    for (unsigned i = 0; i < CW_COUNT; i++)
+        word[i] &= native[i];
+}
+
+/* Made once, then constant: the host does not change. */
+static struct {
+    struct cpu_model model[3];
+    bool whole[3]; /* nothing had to be left out */
+} made;
+static pthread_once_t made_once = PTHREAD_ONCE_INIT;
+
+static void make_models(void)
+{
+    static const struct cpu_model *const wanted[] = {&model_host, &model_v2, &model_v3};
+    uint32_t host[CW_COUNT];
+    bool rdrand, rdseed;
+
+    host_words(host, &rdrand, &rdseed);
+    for (unsigned i = 0; i < ARRAY_LEN(wanted); i++) {
+        struct cpu_model *m = &made.model[i];
+        *m = *wanted[i];
+        made.whole[i] = true;
+        for (unsigned w = 0; w < CW_COUNT; w++) {
+            uint32_t missing = m->word[w] & native[w] & ~host[w];
+            m->word[w] &= ~missing;
+            if (w != CW_EXT8_EBX && missing)
+                made.whole[i] = false;
+        }
+        m->phys_bits = 46; /* MEM_GPA_MAX */
+        m->linear_bits = model_has(m, F_LA57) ? 57 : 48;
+        m->xcr0 = model_has(m, F_AVX) ? 7 : 3;
+        m->host_rdrand = rdrand;
+        m->host_rdseed = rdseed;
+    }
+}
+
+const struct cpu_model *cpu_model_find(const char *name)
+{
+    pthread_once(&made_once, make_models);
+    if (!name)
+        name = "host";
+    for (unsigned i = 0; i < ARRAY_LEN(made.model); i++) {
+        const struct cpu_model *m = &made.model[i];
+        if (strcmp(m->name, name))
+            continue;
+        if (i && !made.whole[i]) {
+            err_set(VC_ENOTSUP,
+                    "CPU model '%s' needs instructions that this host's CPU does not have; use "
+                    "'host'",
+                    name);
+            return NULL;
+        }
+        return m;
+    }
+    err_set(VC_ENOENT, "no CPU model is called '%s'; there are host, x86-64-v2 and x86-64-v3",
+            name);
+    return NULL;
+}
+
+/* ---- which instruction sets the features open --------------------------------- */
+
+bool emu_has_isa(struct emu *c, ZydisISASet isa)
+{
+    switch (isa) {
+    /* Every 64-bit processor. */
+    case ZYDIS_ISA_SET_I86:
+    case ZYDIS_ISA_SET_I186:
+    case ZYDIS_ISA_SET_I286REAL:
+    case ZYDIS_ISA_SET_I286PROTECTED:
+    case ZYDIS_ISA_SET_I386:
+    case ZYDIS_ISA_SET_I486:
+    case ZYDIS_ISA_SET_I486REAL:
+    case ZYDIS_ISA_SET_PENTIUMREAL:
+    case ZYDIS_ISA_SET_PENTIUMMMX:
+    case ZYDIS_ISA_SET_PPRO:
+    case ZYDIS_ISA_SET_CMOV:
+    case ZYDIS_ISA_SET_FCMOV:
+    case ZYDIS_ISA_SET_X87:
+    case ZYDIS_ISA_SET_FXSAVE:
+    case ZYDIS_ISA_SET_FXSAVE64:
+    case ZYDIS_ISA_SET_SSE:
+    case ZYDIS_ISA_SET_SSE2:
+    case ZYDIS_ISA_SET_SSE2MMX:
+    case ZYDIS_ISA_SET_SSEMXCSR:
+    case ZYDIS_ISA_SET_SSE_PREFETCH:
+    case ZYDIS_ISA_SET_LONGMODE:
+    case ZYDIS_ISA_SET_AMD: /* SYSCALL and SYSRET outside 64-bit mode */
+    case ZYDIS_ISA_SET_RDPMC:
+    case ZYDIS_ISA_SET_PAUSE:
+    case ZYDIS_ISA_SET_CLFSH: return true;
+    /* Encodings that do nothing on processors without the feature. */
+    case ZYDIS_ISA_SET_FAT_NOP:
+    case ZYDIS_ISA_SET_PREFETCH_NOP:
+    case ZYDIS_ISA_SET_PREFETCHWT1:
+    case ZYDIS_ISA_SET_CLDEMOTE: return true;
+    case ZYDIS_ISA_SET_LAHF: return cpu_has(c, F_LAHF);
+    case ZYDIS_ISA_SET_CMPXCHG16B: return cpu_has(c, F_CX16);
+    case ZYDIS_ISA_SET_POPCNT: return cpu_has(c, F_POPCNT);
+    case ZYDIS_ISA_SET_LZCNT: return cpu_has(c, F_ABM);
+    case ZYDIS_ISA_SET_MOVBE: return cpu_has(c, F_MOVBE);
+    case ZYDIS_ISA_SET_BMI1: return cpu_has(c, F_BMI1);
+    case ZYDIS_ISA_SET_BMI2: return cpu_has(c, F_BMI2);
+    case ZYDIS_ISA_SET_ADOX_ADCX: return cpu_has(c, F_ADX);
+    case ZYDIS_ISA_SET_SSE3:
+    case ZYDIS_ISA_SET_SSE3X87: return cpu_has(c, F_SSE3);
+    case ZYDIS_ISA_SET_SSSE3:
+    case ZYDIS_ISA_SET_SSSE3MMX: return cpu_has(c, F_SSSE3);
+    case ZYDIS_ISA_SET_SSE4: return cpu_has(c, F_SSE4_1);
+    case ZYDIS_ISA_SET_SSE42: return cpu_has(c, F_SSE4_2);
+    case ZYDIS_ISA_SET_PCLMULQDQ: return cpu_has(c, F_PCLMUL);
+    case ZYDIS_ISA_SET_AES: return cpu_has(c, F_AES);
+    case ZYDIS_ISA_SET_SHA: return cpu_has(c, F_SHA);
+    case ZYDIS_ISA_SET_GFNI: return cpu_has(c, F_GFNI);
+    case ZYDIS_ISA_SET_AVX: return cpu_has(c, F_AVX);
+    case ZYDIS_ISA_SET_AVX2:
+    case ZYDIS_ISA_SET_AVX2GATHER: return cpu_has(c, F_AVX2);
+    case ZYDIS_ISA_SET_FMA: return cpu_has(c, F_FMA);
+    case ZYDIS_ISA_SET_F16C: return cpu_has(c, F_F16C);
+    case ZYDIS_ISA_SET_AVXAES: return cpu_has(c, F_AVX) && cpu_has(c, F_AES);
+    case ZYDIS_ISA_SET_AVX_GFNI: return cpu_has(c, F_AVX) && cpu_has(c, F_GFNI);
+    case ZYDIS_ISA_SET_VAES: return cpu_has(c, F_VAES);
+    case ZYDIS_ISA_SET_VPCLMULQDQ: return cpu_has(c, F_VPCLMUL);
+    case ZYDIS_ISA_SET_XSAVE: return cpu_has(c, F_XSAVE);
+    case ZYDIS_ISA_SET_XSAVEOPT: return cpu_has(c, F_XSAVEOPT);
+    case ZYDIS_ISA_SET_XSAVEC: return cpu_has(c, F_XSAVEC);
+    case ZYDIS_ISA_SET_CLFLUSHOPT: return cpu_has(c, F_CLFLUSHOPT);
+    case ZYDIS_ISA_SET_CLWB: return cpu_has(c, F_CLWB);
+    case ZYDIS_ISA_SET_INVPCID: return cpu_has(c, F_INVPCID);
+    case ZYDIS_ISA_SET_SMAP: return cpu_has(c, F_SMAP);
+    case ZYDIS_ISA_SET_RDWRFSGS: return cpu_has(c, F_FSGSBASE);
+    case ZYDIS_ISA_SET_RDTSCP: return cpu_has(c, F_RDTSCP);
+    case ZYDIS_ISA_SET_RDPID: return cpu_has(c, F_RDPID);
+    case ZYDIS_ISA_SET_RDRAND: return cpu_has(c, F_RDRAND);
+    case ZYDIS_ISA_SET_RDSEED: return cpu_has(c, F_RDSEED);
+    default: return false;
+    }
+}
