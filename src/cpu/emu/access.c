@@ -101,8 +101,7 @@ static void check_align(struct emu *c, const struct op *op, uint64_t lin, unsign
 
 /* ---- devices, with replay ----------------------------------------------------- */
 
-/* The instructions done before the current one: names it until it is done. */
-static uint64_t insn_id(const struct emu *c)
+uint64_t emu_insn_id(const struct emu *c)
 {
     if (!c->block || !c->op)
         return c->icount;
@@ -112,9 +111,9 @@ static uint64_t insn_id(const struct emu *c)
 static void device(struct emu *c, enum vc_space space, uint64_t addr, unsigned len, bool write,
                    uint64_t *data)
 {
-    if (c->replay.insn != insn_id(c)) {
+    if (c->replay.insn != emu_insn_id(c)) {
         emu_replay_done(c);
-        c->replay.insn = insn_id(c);
+        c->replay.insn = emu_insn_id(c);
     }
     if (c->replay.at < c->replay.n) {
         if (!write)

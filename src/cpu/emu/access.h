@@ -113,6 +113,9 @@ static inline uint64_t sys_ld64(struct emu *c, uint64_t lin)
 /* One port access by the vCPU, replay included. Privilege was checked. */
 uint32_t emu_port_in(struct emu *c, const struct op *op, uint16_t port, unsigned size);
 void emu_port_out(struct emu *c, const struct op *op, uint16_t port, unsigned size, uint32_t v);
+/* The instructions done before the current one: names it until it is done, and
+ * replay.insn with it. */
+uint64_t emu_insn_id(const struct emu *c);
 /* State was changed from outside: nothing is owed any more. */
 static inline void emu_replay_forget(struct emu *c)
 {
