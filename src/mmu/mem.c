@@ -37,7 +37,15 @@ static void map_free(struct mem_map *map)
 {
     free(map->gone_code);
     free(map->gone_dirty);
+    free(map->gone_touched);
     free(map);
+}
+
+static void bitmaps_free(struct mem_region *r)
+{
+    free(r->code);
+    free(r->dirty);
+    free(r->touched);
 }
 
 static struct mem_map *map_now(struct mem *mem)
@@ -146,8 +154,7 @@ void mem_fini(struct mem *mem)
     struct mem_map *map = map_now(mem);
     if (map) {
         for (unsigned i = 0; i < map->nregions; i++) {
-            free(map->region[i].code);
-            free(map->region[i].dirty);
+            bitmaps_free(&map->region[i]);
         }
         map_free(map);
         atomic_store(&mem->map, NULL);
@@ -285,13 +292,15 @@ static int check_add(struct mem *mem, uint64_t gpa, uint64_t len, uint32_t prot,
 static int bitmaps_new(struct mem_region *r)
 {
     uint64_t pages = r->len / PAGE_SIZE_4K;
+    uint64_t chunks = (r->len - 1) / (1ull << MEM_CHUNK_SHIFT) + 1;
     r->code = calloc(pages, sizeof *r->code);
     if (r->prot & VC_MEM_LOG)
         r->dirty = calloc((pages + 63) / 64, sizeof *r->dirty);
-    if (r->code && (r->dirty || !(r->prot & VC_MEM_LOG)))
+    if (!r->foreign)
+        r->touched = calloc((chunks + 63) / 64, sizeof *r->touched);
+    if (r->code && (r->dirty || !(r->prot & VC_MEM_LOG)) && (r->touched || r->foreign))
         return 0;
-    free(r->code);
-    free(r->dirty);
+    bitmaps_free(r);
     return err_set(VC_ENOMEM, "the host has no memory for the bitmaps of %llu bytes of RAM",
                    (unsigned long long)r->len);
 }
@@ -315,8 +324,7 @@ static int add_locked(struct mem *mem, uint64_t gpa, uint64_t len, uint32_t prot
     if (!host) {
         rc = slice_new(mem, &r);
         if (rc) {
-            free(r.code);
-            free(r.dirty);
+            bitmaps_free(&r);
             map_free(map);
             return rc;
         }
@@ -361,6 +369,7 @@ static int del_locked(struct mem *mem, uint64_t gpa, uint64_t len)
     map_publish(mem, map);
     old->gone_code = r.code;
     old->gone_dirty = r.dirty;
+    old->gone_touched = r.touched;
     /* After this no copy touches the memory, so that the embedder may free its
      * own and the slice may be used again. */
     wait_readers(mem);

@@ -12,19 +12,21 @@
 #include <stddef.h>
 #include "slice.h"
 
-#define MEM_GPA_MAX (1ull << 46)
+#define MEM_GPA_MAX     (1ull << 46)
 #define MEM_REGIONS_MAX 8192u
 
 struct mem_region {
     uint64_t gpa, len;
     uint8_t *host;
-    uint32_t prot;  /* VC_MEM_* */
-    bool foreign;   /* the embedder's memory, not a slice of the memfd */
+    uint32_t prot;   /* VC_MEM_* */
+    bool foreign;    /* the embedder's memory, not a slice of the memfd */
     uint64_t fd_off; /* of the slice in the memfd */
     /* One word a page; bit n: the n-th 64-byte line holds decoded code. */
     _Atomic uint64_t *code;
     /* One bit a page, in words; NULL without VC_MEM_LOG. */
     _Atomic uint64_t *dirty;
+    /* One bit a chunk that has its host pages; NULL for foreign memory. */
+    _Atomic uint64_t *touched;
 };
 
 /* A range that devices claim although RAM is mapped there; page-aligned. */
@@ -40,7 +42,7 @@ struct mem_map {
      * the bitmaps of the region that went with it. */
     struct mem_map *retired;
     uint64_t retired_gen;
-    _Atomic uint64_t *gone_code, *gone_dirty;
+    _Atomic uint64_t *gone_code, *gone_dirty, *gone_touched;
 };
 
 struct mem {
@@ -50,7 +52,7 @@ struct mem {
     uint64_t fd_used; /* the file's size */
     uint8_t *base;    /* address space for `room` bytes of the file; slice at base + fd_off */
     uint64_t room;
-    struct slices free; /* of the file */
+    struct slices free;     /* of the file */
     uint64_t mapped, quota; /* mapped counts the embedder's memory too */
     struct mem_map *retired;
     _Atomic uint64_t gen; /* counts the maps */
@@ -124,6 +126,19 @@ static inline void mem_mark_dirty(const struct mem_region *r, uint64_t gpa)
         uint64_t page = (gpa - r->gpa) >> 12;
         atomic_fetch_or_explicit(&r->dirty[page >> 6], 1ull << (page & 63), memory_order_relaxed);
     }
+}
+
+/* Before memory is used through a host pointer, best where translations are made:
+ * has the host allocate a whole chunk around gpa at once. Optional, and many times
+ * cheaper than a host page fault for each page. */
+#define MEM_CHUNK_SHIFT 18
+void mem_populate(const struct mem_region *r, uint64_t chunk);
+static inline void mem_touch(const struct mem_region *r, uint64_t gpa)
+{
+    uint64_t chunk = (gpa - r->gpa) >> MEM_CHUNK_SHIFT;
+    if (r->touched &&
+        !(atomic_load_explicit(&r->touched[chunk >> 6], memory_order_relaxed) >> (chunk & 63) & 1))
+        mem_populate(r, chunk);
 }
 
 /* After a store of len bytes (within one page) through a host pointer: reports

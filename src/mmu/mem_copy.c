@@ -3,6 +3,7 @@
 #include "mem.h"
 #include "../base/err.h"
 #include "../base/util.h"
+#include <sys/mman.h>
 #include <virtcore/vm.h>
 
 /* ---- lookups ------------------------------------------------------------------ */
@@ -68,6 +69,14 @@ void *mem_ptr(struct mem *mem, uint64_t gpa, size_t len)
     void *p = r && len <= run ? r->host + (gpa - r->gpa) : NULL;
     mem_unpin(mem, slot);
     return p;
+}
+
+void mem_populate(const struct mem_region *r, uint64_t chunk)
+{
+    uint64_t off = chunk << MEM_CHUNK_SHIFT;
+    /* An older host kernel does not know it: then pages come one by one. */
+    madvise(r->host + off, min_u64(1ull << MEM_CHUNK_SHIFT, r->len - off), MADV_POPULATE_WRITE);
+    atomic_fetch_or_explicit(&r->touched[chunk >> 6], 1ull << (chunk & 63), memory_order_relaxed);
 }
 
 /* ---- copies ------------------------------------------------------------------- */
@@ -152,6 +161,8 @@ static bool transfer(struct mem *mem, uint64_t gpa, void *out, const void *in, u
         run = min_u64(run, len - done);
         uint8_t *host = r->host + (at - r->gpa);
         if (in) {
+            for (uint64_t i = 0; i < run; i += 1ull << MEM_CHUNK_SHIFT)
+                mem_touch(r, at + i);
             copy(host, (const uint8_t *)in + done, run);
             after_store(mem, r, at, run);
         } else {

@@ -8,30 +8,30 @@
 /* What a walk depends on. */
 struct walk_regs {
     uint64_t cr0, cr3, cr4, efer;
-    uint64_t pdpte[4]; /* PAE: loaded with CR3 (SDM 4.4.1) */
+    uint64_t pdpte[4];  /* PAE: loaded with CR3 (SDM 4.4.1) */
     unsigned phys_bits; /* MAXPHYADDR: bits above are reserved */
-    bool gbpages;     /* 1 GiB pages offered by CPUID */
-    uint32_t pkru;    /* unused unless CR4.PKE */
+    bool gbpages;       /* 1 GiB pages offered by CPUID */
+    uint32_t pkru;      /* unused unless CR4.PKE */
 };
 
 enum walk_access { WALK_READ = 0, WALK_WRITE = 1, WALK_FETCH = 2 };
 
 struct walk {
-    uint64_t gpa;   /* of the byte asked for */
-    uint8_t shift;  /* log2 of the page's size: 12, 21, 22, 30 */
-    bool writable;  /* by the R/W bits of all levels */
-    bool user;      /* by the U/S bits of all levels */
+    uint64_t gpa;  /* of the byte asked for */
+    uint8_t shift; /* log2 of the page's size: 12, 21, 22, 30 */
+    bool writable; /* by the R/W bits of all levels */
+    bool user;     /* by the U/S bits of all levels */
     bool nx;
     bool global;
-    bool dirty;     /* the leaf's D bit is (now) set */
+    bool dirty; /* the leaf's D bit is (now) set */
 };
 
 /* Page-fault error code bits (SDM 4.7). */
-#define PF_P 0x01u
-#define PF_W 0x02u
-#define PF_U 0x04u
+#define PF_P    0x01u
+#define PF_W    0x02u
+#define PF_U    0x04u
 #define PF_RSVD 0x08u
-#define PF_I 0x10u
+#define PF_I    0x10u
 
 /* Translates a linear address for an access of CPL `user` (true: CPL 3 and not
  * an implicit supervisor access). `ac` is EFLAGS.AC as SMAP sees it (false for
