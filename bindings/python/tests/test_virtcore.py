@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: MIT
+"""The Python package against the library, on the backend that always works."""
+
+import pathlib
+import subprocess
+import sys
+import threading
+import time
+import unittest
+
+import virtcore
+from virtcore import ExitKind, Mode, Reg
+
+HERE = pathlib.Path(__file__).resolve().parent.parent
+HLT = b"\xf4"
+OUT_10 = b"\xe6\x10"  # out 0x10, al
+IN_10 = b"\xe4\x10"  # in al, 0x10
+SPIN = b"\xeb\xfe"  # jmp $
+
+
+class Guest(unittest.TestCase):
+    def setUp(self):
+        self.vm = virtcore.Vm("emu")
+        self.addCleanup(self.vm.close)
+
+    def cpu(self, code, mode=Mode.LONG64):
+        self.vm.map(0x1000, 0x2000)
+        self.vm.write(0x1000, code)
+        return self.vm.cpu(mode, 0x1000)
+
+
+class TestRun(Guest):
+    def test_port_exit_and_answer(self):
+        cpu = self.cpu(IN_10 + OUT_10 + HLT)
+        exit = cpu.run()
+        self.assertIs(exit.kind, ExitKind.PORT)
+        self.assertFalse(exit.write)
+        exit.data = 0x5A
+        exit = cpu.run()
+        self.assertEqual((exit.kind, exit.port, exit.write, exit.data & 0xFF),
+                         (ExitKind.PORT, 0x10, True, 0x5A))
+        self.assertIs(cpu.run().kind, ExitKind.HLT)
+        self.assertGreaterEqual(cpu.stats().insns, 2)
+
+    def test_registers(self):
+        cpu = self.cpu(HLT)
+        cpu.rax = 0x1122334455667788
+        cpu.set(Reg.R15, 7)
+        self.assertEqual(cpu.rax, 0x1122334455667788)
+        self.assertEqual(cpu.regs()["r15"], 7)
+        self.assertEqual(cpu.rip, 0x1000)
+        self.assertEqual(cpu.sregs().cs.selector, 8)
+        self.assertEqual(cpu.translate(0x1234), 0x1234)
+
+    def test_budget(self):
+        cpu = self.cpu(SPIN)
+        self.assertIs(cpu.run(insns=1000).kind, ExitKind.BUDGET)
+        self.assertEqual(cpu.stats().insns, 1000)
+        start = time.monotonic()
+        self.assertIs(cpu.run(seconds=0.05).kind, ExitKind.BUDGET)
+        self.assertGreaterEqual(time.monotonic() - start, 0.045)
+
+    def test_kick_from_another_thread(self):
+        cpu = self.cpu(SPIN)
+        timer = threading.Timer(0.05, cpu.kick)
+        timer.start()
+        self.assertIs(cpu.run(seconds=20).kind, ExitKind.KICK)
+        timer.join()
+
+    def test_single_step(self):
+        cpu = self.cpu(b"\x90\x90" + HLT)
+        cpu.single_step()
+        exit = cpu.run()
+        self.assertIs(exit.kind, ExitKind.DEBUG)
+        self.assertEqual(cpu.rip, 0x1001)
+
+
+class TestTraps(Guest):
+    def test_port_trap(self):
+        seen = []
+
+        def trap(access):
+            seen.append((access.write, access.data if access.write else None, access.cpu))
+            return 0x33
+
+        cpu = self.cpu(IN_10 + OUT_10 + HLT)
+        self.vm.trap_port(0x10, trap)
+        self.assertIs(cpu.run().kind, ExitKind.HLT)
+        self.assertEqual(seen, [(False, None, cpu), (True, 0x33, cpu)])
+
+    def test_exception_comes_out_of_run(self):
+        class Mine(Exception):
+            pass
+
+        def trap(_access):
+            raise Mine("from the trap")
+
+        cpu = self.cpu(OUT_10 + HLT)
+        registered = self.vm.trap_port(0x10, trap)
+        with self.assertRaisesRegex(Mine, "from the trap"):
+            cpu.run()
+        registered.remove()
+        self.assertIs(cpu.run().kind, ExitKind.PORT)  # the instruction runs again
+
+    def test_trap_that_removes_itself(self):
+        def trap(_access):
+            registered.remove()
+
+        cpu = self.cpu(OUT_10 + OUT_10 + HLT)
+        registered = self.vm.trap_port(0x10, trap)
+        exit = cpu.run()
+        self.assertIs(exit.kind, ExitKind.PORT)
+        self.assertEqual(exit.rip, 0x1002)
+
+    def test_mmio_trap(self):
+        cpu = self.cpu(b"\xa1" + (0x8000_0000).to_bytes(8, "little") + HLT)  # mov eax, [moffs]
+        self.vm.trap_mmio(0x8000_0000, 0x1000, lambda a: 0xCAFE_0000 | a.len)
+        self.assertIs(cpu.run().kind, ExitKind.HLT)
+        self.assertEqual(cpu.rax, 0xCAFE_0004)
+
+
+class TestErrors(unittest.TestCase):
+    def test_error_has_code_name_and_sentence(self):
+        with virtcore.Vm("emu") as vm:
+            with self.assertRaises(virtcore.VcError) as caught:
+                vm.map(0x1001, 0x1000)
+        self.assertEqual(caught.exception.name, "VC_ERANGE")
+        self.assertIn("4096", caught.exception.message)
+
+    def test_backend_that_is_not_there(self):
+        with self.assertRaises(virtcore.VcError) as caught:
+            virtcore.Vm("pv")
+        self.assertEqual(caught.exception.name, "VC_ENOTSUP")
+        with self.assertRaises(virtcore.VcError) as caught:
+            virtcore.Vm("vax")
+        self.assertEqual(caught.exception.name, "VC_ENOENT")
+
+    def test_after_close(self):
+        vm = virtcore.Vm("emu")
+        vm.map(0, 0x1000)
+        cpu = vm.cpu(Mode.REAL16, 0)
+        vm.close()
+        vm.close()
+        for call in (cpu.run, cpu.stats, vm.info, lambda: vm.read(0, 1)):
+            with self.assertRaises(virtcore.VcError) as caught:
+                call()
+            self.assertEqual(caught.exception.name, "VC_EINVAL")
+
+    def test_probe(self):
+        self.assertEqual(virtcore.backends(), ["kvm", "emu", "pv"])
+        for name in virtcore.backends():
+            self.assertTrue(virtcore.probe(name).reason)
+        self.assertTrue(virtcore.probe("emu").usable)
+
+
+class TestHello(unittest.TestCase):
+    def test_hello(self):
+        out = subprocess.run([sys.executable, "hello.py", "emu"], cwd=HERE, timeout=60, check=True,
+                             capture_output=True, text=True)
+        self.assertEqual(out.stdout, "the guest writes 42 to port 0x10\n")
+
+
+if __name__ == "__main__":
+    unittest.main()

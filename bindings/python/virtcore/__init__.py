@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: MIT
+"""Run x86-64 guests in hardware or in pure emulation, with libvirtcore.
+
+    with virtcore.Vm("auto") as vm:
+        vm.map(0x1000, 0x1000)
+        vm.write(0x1000, b"\\xb0\\x2a\\xe6\\x10\\xf4")  # mov al, 42; out 0x10, al; hlt
+        cpu = vm.cpu(virtcore.Mode.LONG64, 0x1000)
+        print(cpu.run())
+"""
+
+from ._cpu import FETCH, READ, USER, WRITE, Cpu, Exit, ExitKind, Mode, Power, Reg, Stats
+from ._errors import VcError
+from ._vm import (FEAT_BUDGET_INSNS, FEAT_BUDGET_NS, FEAT_DIRTY_LOG, FEAT_HW, FEAT_SINGLE_STEP,
+                  FEAT_SMP, MEM_EXEC, MEM_LOG, MEM_READ, MEM_ROM, MEM_RWX, MEM_WRITE, Access,
+                  ImageKind, Info, Probe, Space, Trap, Vm, backends, probe, version)
+
+__version__ = version()
+
+__all__ = [
+    "Access", "Cpu", "Exit", "ExitKind", "ImageKind", "Info", "Mode", "Power", "Probe", "Reg",
+    "Space", "Stats", "Trap", "VcError", "Vm", "backends", "probe", "version",
+    "FEAT_BUDGET_INSNS", "FEAT_BUDGET_NS", "FEAT_DIRTY_LOG", "FEAT_HW", "FEAT_SINGLE_STEP",
+    "FEAT_SMP", "MEM_EXEC", "MEM_LOG", "MEM_READ", "MEM_ROM", "MEM_RWX", "MEM_WRITE",
+    "FETCH", "READ", "USER", "WRITE",
+]
