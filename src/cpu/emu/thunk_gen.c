@@ -1,0 +1,494 @@
+/* SPDX-License-Identifier: MIT
+ * Rewriting an instruction for the host, and the code around it.
+ *
+ * Registers inside a thunk: rdi = c, rsi = memory operand, r8 = environment,
+ * r9 = result; rax and rcx stand for the guest's registers in ModRM.reg and
+ * ModRM.rm (rax, rcx, rdx for themselves where an instruction has them
+ * implied). Vector registers keep their numbers. All of these may be changed by
+ * a called function (System V ABI), so nothing has to be saved. */
+#include "thunk.h"
+
+/* ---- rewriting -------------------------------------------------------------- */
+
+enum { HOST_RAX = 0, HOST_RCX = 1, HOST_RSI = 6, HOST_RDI = 7, NO_GPR = 0xff };
+
+static bool is_gpr(ZydisRegister r)
+{
+    ZydisRegisterClass k = ZydisRegisterGetClass(r);
+    return k == ZYDIS_REGCLASS_GPR32 || k == ZYDIS_REGCLASS_GPR64;
+}
+
+static bool is_vector(ZydisRegister r)
+{
+    ZydisRegisterClass k = ZydisRegisterGetClass(r);
+    return k == ZYDIS_REGCLASS_XMM || k == ZYDIS_REGCLASS_YMM;
+}
+
+static bool is_x87(ZydisRegister r)
+{
+    ZydisRegisterClass k = ZydisRegisterGetClass(r);
+    return k == ZYDIS_REGCLASS_MMX || k == ZYDIS_REGCLASS_X87 || r == ZYDIS_REGISTER_X87CONTROL ||
+           r == ZYDIS_REGISTER_X87STATUS || r == ZYDIS_REGISTER_X87TAG;
+}
+
+/* The fields of an encoding that name operands. */
+struct fields {
+    uint8_t reg, rm, vvvv; /* register numbers */
+    uint8_t imm, imm_len;
+    bool mem, gpr;
+};
+
+/* Collects them, with host registers in place of the guest's general ones. */
+static bool collect(const struct insn *in, struct op *op, struct fields *f)
+{
+    const ZydisDecodedInstruction *zi = &in->zi;
+    *f = (struct fields){.reg = zi->raw.modrm.reg, .rm = zi->raw.modrm.rm};
+    op->dst = op->src = NO_GPR;
+    if (zi->raw.imm[1].size || (zi->raw.imm[0].size && zi->raw.imm[0].size != 8))
+        return false;
+    f->imm_len = zi->raw.imm[0].size / 8;
+    f->imm = (uint8_t)zi->raw.imm[0].value.u;
+
+    for (unsigned i = 0; i < zi->operand_count; i++) {
+        const ZydisDecodedOperand *o = &in->zop[i];
+        if (o->type == ZYDIS_OPERAND_TYPE_MEMORY) {
+            if (o->visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN ||
+                o->mem.type != ZYDIS_MEMOP_TYPE_MEM)
+                return false;
+            f->mem = true;
+            continue;
+        }
+        if (o->type != ZYDIS_OPERAND_TYPE_REGISTER || o->encoding == ZYDIS_OPERAND_ENCODING_NONE)
+            continue; /* implied ones stay what they are */
+        ZydisRegister r = o->reg.value;
+        uint8_t id = (uint8_t)ZydisRegisterGetId(r);
+        bool gpr = is_gpr(r);
+        if (!gpr && !is_vector(r) && !is_x87(r))
+            return false;
+        switch (o->encoding) {
+        case ZYDIS_OPERAND_ENCODING_MODRM_REG:
+            f->reg = gpr ? HOST_RAX : id;
+            if (gpr)
+                op->dst = op_gpr(r);
+            break;
+        case ZYDIS_OPERAND_ENCODING_MODRM_RM:
+            f->rm = gpr ? HOST_RCX : id;
+            if (gpr)
+                op->src = op_gpr(r);
+            break;
+        case ZYDIS_OPERAND_ENCODING_NDSNDD:
+            if (gpr)
+                return false;
+            f->vvvv = id;
+            break;
+        case ZYDIS_OPERAND_ENCODING_IS4: /* outside 64-bit mode bit 7 is ignored */
+            f->imm = (uint8_t)(id << 4 | (f->imm & 0xf));
+            break;
+        default: return false;
+        }
+        f->gpr |= gpr;
+    }
+    if (f->mem)
+        f->rm = HOST_RSI;
+    return true;
+}
+
+/* VEX.W is ignored outside 64-bit mode where it would make a general register,
+ * or the memory in its place, 64 bits wide (SDM 2.3.5.6). */
+static bool vex_w(const struct insn *in, const struct fields *f)
+{
+    if (!in->zi.raw.vex.W || in->code_size == 8)
+        return in->zi.raw.vex.W;
+    switch (in->zi.mnemonic) {
+    case ZYDIS_MNEMONIC_VCVTSI2SD:
+    case ZYDIS_MNEMONIC_VCVTSI2SS:
+    case ZYDIS_MNEMONIC_VPINSRD:
+    case ZYDIS_MNEMONIC_VPEXTRD: return false;
+    default: return !f->gpr;
+    }
+}
+
+static uint8_t modrm_of(const struct fields *f)
+{
+    return (uint8_t)((f->mem ? 0 : 0xc0) | (f->reg & 7) << 3 | (f->rm & 7));
+}
+
+static unsigned put_vex(uint8_t *p, const struct insn *in, const struct fields *f)
+{
+    const ZydisDecodedInstruction *zi = &in->zi;
+    p[0] = 0xc4;
+    p[1] = (uint8_t)((f->reg < 8) << 7 | 1 << 6 | (f->rm < 8) << 5 | zi->raw.vex.m_mmmm);
+    p[2] = (uint8_t)(vex_w(in, f) << 7 | (~f->vvvv & 15) << 3 | (zi->raw.vex.L & 1) << 2 |
+                     zi->raw.vex.pp);
+    p[3] = zi->opcode;
+    p[4] = modrm_of(f);
+    return 5;
+}
+
+static unsigned put_legacy(uint8_t *p, const struct insn *in, const struct fields *f)
+{
+    const ZydisDecodedInstruction *zi = &in->zi;
+    unsigned n = 0;
+    uint8_t rep = 0;
+    bool opsize = false;
+    for (unsigned i = 0; i < zi->raw.prefix_count; i++) {
+        uint8_t b = zi->raw.prefixes[i].value;
+        if (b == 0x66)
+            opsize = true;
+        else if (b == 0xf2 || b == 0xf3)
+            rep = b; /* the last one counts */
+    }
+    if (opsize)
+        p[n++] = 0x66;
+    if (rep)
+        p[n++] = rep;
+    uint8_t rex =
+        (uint8_t)((in->code_size == 8 && zi->raw.rex.W) << 3 | (f->reg > 7) << 2 | (f->rm > 7));
+    if (rex)
+        p[n++] = 0x40 | rex;
+    switch (zi->opcode_map) {
+    case ZYDIS_OPCODE_MAP_DEFAULT: break;
+    case ZYDIS_OPCODE_MAP_0F: p[n++] = 0x0f; break;
+    case ZYDIS_OPCODE_MAP_0F38:
+        p[n++] = 0x0f;
+        p[n++] = 0x38;
+        break;
+    case ZYDIS_OPCODE_MAP_0F3A:
+        p[n++] = 0x0f;
+        p[n++] = 0x3a;
+        break;
+    default: return 0;
+    }
+    p[n++] = zi->opcode;
+    p[n++] = modrm_of(f);
+    return n;
+}
+
+bool thunk_rewrite(const struct insn *in, struct op *op)
+{
+    struct fields f;
+    uint8_t b[16] = {0};
+    unsigned n = 0;
+    if (!(in->zi.attributes & ZYDIS_ATTRIB_HAS_MODRM)) {
+        if (in->zi.mnemonic != ZYDIS_MNEMONIC_EMMS) /* the only one without operands */
+            return false;
+        b[0] = 0x0f;
+        b[1] = 0x77;
+        memcpy(&op->imm, b, sizeof op->imm);
+        op->dst = op->src = NO_GPR;
+        return true;
+    }
+    if (!collect(in, op, &f))
+        return false;
+    if (in->zi.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX)
+        n = put_vex(b, in, &f);
+    else if (in->zi.encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY)
+        n = put_legacy(b, in, &f);
+    if (!n)
+        return false;
+    if (f.imm_len)
+        b[n++] = f.imm;
+    if (n > THUNK_INSN_MAX)
+        return false;
+    memcpy(&op->imm, b, sizeof op->imm);
+    return true;
+}
+
+/* ---- traits ----------------------------------------------------------------- */
+
+/* Floating-point arithmetic that looks at MXCSR and may raise #XM: the SIMD
+ * exception classes 2, 3 and 11 (SDM volume 2, 2.4), and what has no class. */
+static bool uses_mxcsr(const ZydisDecodedInstruction *zi)
+{
+    switch (zi->meta.exception_class) {
+    case ZYDIS_EXCEPTION_CLASS_SSE2:
+    case ZYDIS_EXCEPTION_CLASS_SSE3:
+    case ZYDIS_EXCEPTION_CLASS_AVX2:
+    case ZYDIS_EXCEPTION_CLASS_AVX3:
+    case ZYDIS_EXCEPTION_CLASS_AVX11: return true;
+    default: break;
+    }
+    switch (zi->mnemonic) {
+    case ZYDIS_MNEMONIC_CVTPI2PS:
+    case ZYDIS_MNEMONIC_CVTPI2PD:
+    case ZYDIS_MNEMONIC_CVTPS2PI:
+    case ZYDIS_MNEMONIC_CVTPD2PI:
+    case ZYDIS_MNEMONIC_CVTTPS2PI:
+    case ZYDIS_MNEMONIC_CVTTPD2PI:
+    /* Raise nothing, but CPUs differ in how far they heed DAZ and FTZ. */
+    case ZYDIS_MNEMONIC_RCPPS:
+    case ZYDIS_MNEMONIC_RCPSS:
+    case ZYDIS_MNEMONIC_RSQRTPS:
+    case ZYDIS_MNEMONIC_RSQRTSS:
+    case ZYDIS_MNEMONIC_VRCPPS:
+    case ZYDIS_MNEMONIC_VRCPSS:
+    case ZYDIS_MNEMONIC_VRSQRTPS:
+    case ZYDIS_MNEMONIC_VRSQRTSS: return true;
+    default: return false;
+    }
+}
+
+/* Legacy SSE wants 16-byte operands aligned, but for these (SDM volume 2, 2.4:
+ * exception class 4). */
+static bool may_be_unaligned(ZydisMnemonic m)
+{
+    switch (m) {
+    case ZYDIS_MNEMONIC_MOVUPS:
+    case ZYDIS_MNEMONIC_MOVUPD:
+    case ZYDIS_MNEMONIC_MOVDQU:
+    case ZYDIS_MNEMONIC_LDDQU:
+    case ZYDIS_MNEMONIC_PCMPESTRI:
+    case ZYDIS_MNEMONIC_PCMPESTRM:
+    case ZYDIS_MNEMONIC_PCMPISTRI:
+    case ZYDIS_MNEMONIC_PCMPISTRM: return true;
+    default: return false;
+    }
+}
+
+static uint8_t traits_of(const ZydisDecodedInstruction *zi, const ZydisDecodedOperand *zop)
+{
+    bool vex = zi->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX;
+    uint8_t t = vex ? THUNK_AVX : 0;
+    for (unsigned i = 0; i < zi->operand_count; i++) {
+        const ZydisDecodedOperand *o = &zop[i];
+        if (o->type == ZYDIS_OPERAND_TYPE_MEMORY) {
+            if (o->actions & ZYDIS_OPERAND_ACTION_MASK_READ)
+                t |= THUNK_LOAD;
+            if (o->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE)
+                t |= THUNK_STORE;
+            if (!vex && o->size == 128 && !may_be_unaligned(zi->mnemonic))
+                t |= THUNK_ALIGN;
+        } else if (o->type == ZYDIS_OPERAND_TYPE_REGISTER) {
+            ZydisRegister r = o->reg.value;
+            if (is_x87(r))
+                t |= THUNK_X87;
+            else if (is_vector(r) && !vex)
+                t |= THUNK_SSE;
+            else if (ZydisRegisterGetClass(r) == ZYDIS_REGCLASS_FLAGS)
+                t |= THUNK_FLAGS;
+        }
+    }
+    if (uses_mxcsr(zi))
+        t |= THUNK_MXCSR;
+    if (zi->meta.isa_ext == ZYDIS_ISA_EXT_MMX || zi->meta.isa_ext == ZYDIS_ISA_EXT_X87)
+        t |= THUNK_X87;
+    return t;
+}
+
+/* ---- code ------------------------------------------------------------------- */
+
+struct gen {
+    uint8_t *out;
+    unsigned n;
+};
+
+static void put8(struct gen *g, unsigned b)
+{
+    g->out[g->n++] = (uint8_t)b;
+}
+
+/* [rdi + disp32] as the memory operand of an instruction with this reg field. */
+static void put_mem(struct gen *g, unsigned reg, size_t disp)
+{
+    put8(g, 0x80 | (reg & 7) << 3 | HOST_RDI);
+    put_le32(g->out + g->n, (uint32_t)disp);
+    g->n += 4;
+}
+
+/* One- or two-byte opcode with a memory operand in the environment, [r8 + disp8]. */
+static void put_env(struct gen *g, unsigned opcode, unsigned reg, size_t disp)
+{
+    put8(g, reg > 7 ? 0x45 : 0x41);
+    if (opcode > 0xff)
+        put8(g, opcode >> 8);
+    put8(g, opcode);
+    put8(g, 0x40 | (reg & 7) << 3 | 0);
+    put8(g, (unsigned)disp);
+}
+#define ENV(field) offsetof(struct thunk_env, field)
+#define OP_FNSTCW  0xd9, 7
+#define OP_FLDCW   0xd9, 5
+#define OP_STMXCSR 0x0fae, 3
+#define OP_LDMXCSR 0x0fae, 2
+
+/* MOVUPS, or VMOVUPS of a register's 16 or 32 bytes. store: 1. */
+static void put_vector(struct gen *g, bool vex, unsigned bytes, unsigned reg, unsigned store)
+{
+    if (vex) {
+        put8(g, 0xc5);
+        put8(g, (reg < 8) << 7 | 0x78 | (bytes == 32) << 2);
+    } else {
+        if (reg > 7)
+            put8(g, 0x44);
+        put8(g, 0x0f);
+    }
+    put8(g, 0x10 | store);
+    put_mem(g, reg, offsetof(struct emu, ymm) + 32 * reg);
+}
+
+static void put_gpr(struct gen *g, unsigned host, unsigned guest_off, bool store)
+{
+    put8(g, 0x48);
+    put8(g, store ? 0x89 : 0x8b);
+    put_mem(g, host, offsetof(struct emu, gpr) + guest_off);
+}
+
+/* What a register operand is inside the thunk. */
+struct reg_use {
+    uint8_t host, guest; /* guest: number, or byte offset in gpr */
+    bool vector, written;
+    uint16_t bytes;
+};
+
+static bool reg_use(const struct op *op, const ZydisDecodedOperand *o, struct reg_use *u)
+{
+    ZydisRegister r = o->reg.value;
+    uint8_t id = (uint8_t)ZydisRegisterGetId(r);
+    *u = (struct reg_use){.host = id, .written = o->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE};
+    if (is_vector(r)) {
+        u->vector = true;
+        u->bytes = ZydisRegisterGetClass(r) == ZYDIS_REGCLASS_YMM ? 32 : 16;
+        return true;
+    }
+    if (!is_gpr(r))
+        return false;
+    if (o->encoding == ZYDIS_OPERAND_ENCODING_NONE)
+        u->guest = (uint8_t)(8 * id);
+    else
+        u->guest = id == HOST_RAX ? op->dst : op->src;
+    return true;
+}
+
+/* All of it is checked here once more: the rewritten instruction touches no
+ * memory but [rsi] and no register but those that are loaded. */
+static bool may_run(const struct op *op, const ZydisDecodedInstruction *zi,
+                    const ZydisDecodedOperand *zop)
+{
+    for (unsigned i = 0; i < zi->operand_count; i++) {
+        const ZydisDecodedOperand *o = &zop[i];
+        struct reg_use u;
+        if (o->type == ZYDIS_OPERAND_TYPE_MEMORY) {
+            if (o->visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN ||
+                o->mem.base != ZYDIS_REGISTER_RSI || o->mem.index != ZYDIS_REGISTER_NONE ||
+                o->mem.disp.value || o->size > 256)
+                return false;
+        } else if (o->type == ZYDIS_OPERAND_TYPE_REGISTER) {
+            ZydisRegister r = o->reg.value;
+            if (is_x87(r) || ZydisRegisterGetClass(r) == ZYDIS_REGCLASS_FLAGS)
+                continue;
+            if (!reg_use(op, o, &u))
+                return false;
+            if (!u.vector && (u.host > 2 || u.guest == NO_GPR))
+                return false;
+        } else if (o->type != ZYDIS_OPERAND_TYPE_IMMEDIATE) {
+            return false;
+        }
+    }
+    return zi->meta.branch_type == ZYDIS_BRANCH_TYPE_NONE;
+}
+
+static void put_prologue(struct gen *g, unsigned t)
+{
+    if (!(t & THUNK_ENV))
+        return;
+    put8(g, 0x49); /* mov r8, rdx */
+    put8(g, 0x89);
+    put8(g, 0xd0);
+    if (t & (THUNK_X87 | THUNK_MXCSR))
+        put_env(g, OP_STMXCSR, ENV(host_mxcsr));
+    if (t & THUNK_X87) {
+        put_env(g, OP_FNSTCW, ENV(host_fcw));
+        put8(g, 0x48); /* fxrstor64 [rdi + fx] */
+        put8(g, 0x0f);
+        put8(g, 0xae);
+        put_mem(g, 1, offsetof(struct emu, fx));
+    }
+    if (t & THUNK_MXCSR)
+        put_env(g, OP_LDMXCSR, ENV(run));
+}
+
+/* Loads (store 0) or stores (1) every register operand. */
+static void put_regs(struct gen *g, const struct op *op, const ZydisDecodedInstruction *zi,
+                     const ZydisDecodedOperand *zop, unsigned store)
+{
+    bool vex = zi->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX;
+    for (unsigned i = 0; i < zi->operand_count; i++) {
+        struct reg_use u;
+        if (zop[i].type != ZYDIS_OPERAND_TYPE_REGISTER || !reg_use(op, &zop[i], &u))
+            continue;
+        if (store && !u.written)
+            continue;
+        /* VEX clears what is above a result. */
+        if (u.vector)
+            put_vector(g, vex, vex && store ? 32 : u.bytes, u.host, store);
+        else
+            put_gpr(g, u.host, u.guest, store);
+    }
+}
+
+unsigned thunk_emit(const struct op *op, uint8_t out[THUNK_CODE_MAX], uint8_t *traits,
+                    ZydisMnemonic *mnemonic)
+{
+    ZydisDecoder dec;
+    ZydisDecodedInstruction zi;
+    ZydisDecodedOperand zop[ZYDIS_MAX_OPERAND_COUNT];
+    uint8_t insn[THUNK_INSN_MAX];
+    memcpy(insn, &op->imm, sizeof insn);
+    if (ZYAN_FAILED(ZydisDecoderInit(&dec, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64)) ||
+        ZYAN_FAILED(ZydisDecoderDecodeFull(&dec, insn, sizeof insn, &zi, zop)) ||
+        !may_run(op, &zi, zop))
+        return 0;
+    unsigned t = traits_of(&zi, zop);
+    struct gen g = {.out = out};
+    put_prologue(&g, t);
+    put_regs(&g, op, &zi, zop, 0);
+    if (t & THUNK_FLAGS) {
+        put_env(&g, 0xff, 6, ENV(flags)); /* push [flags]; popfq */
+        put8(&g, 0x9d);
+    }
+    memcpy(out + g.n, insn, zi.length);
+    g.n += zi.length;
+    if (t & THUNK_FLAGS) {
+        put8(&g, 0x9c); /* pushfq; pop [flags] */
+        put_env(&g, 0x8f, 0, ENV(flags));
+    }
+    unsigned jump = 0;
+    if (t & THUNK_MXCSR) {
+        put_env(&g, OP_STMXCSR, ENV(after));
+        put_env(&g, 0x8b, 9, ENV(after));    /* mov r9d, [after] */
+        put_env(&g, 0x23, 9, ENV(unmasked)); /* and r9d, [unmasked] */
+        put8(&g, 0x75);                      /* jnz: nothing is written */
+        jump = g.n;
+        put8(&g, 0);
+    }
+    put_regs(&g, op, &zi, zop, 1);
+    if (t & THUNK_X87) {
+        put8(&g, 0x48); /* fxsave64 [rdi + fx] */
+        put8(&g, 0x0f);
+        put8(&g, 0xae);
+        put_mem(&g, 0, offsetof(struct emu, fx));
+    }
+    if (jump)
+        out[jump] = (uint8_t)(g.n - jump - 1);
+    if (t & THUNK_X87) {
+        put8(&g, 0xdb); /* fninit: no pending exception, empty stack */
+        put8(&g, 0xe3);
+        put_env(&g, OP_FLDCW, ENV(host_fcw));
+    }
+    if (t & (THUNK_X87 | THUNK_MXCSR))
+        put_env(&g, OP_LDMXCSR, ENV(host_mxcsr));
+    if (t & THUNK_AVX) {
+        put8(&g, 0xc5); /* vzeroupper */
+        put8(&g, 0xf8);
+        put8(&g, 0x77);
+    }
+    if (t & THUNK_MXCSR) {
+        put8(&g, 0x44); /* mov eax, r9d */
+        put8(&g, 0x89);
+        put8(&g, 0xc8);
+    }
+    put8(&g, 0xc3);
+    *traits = (uint8_t)t;
+    *mnemonic = zi.mnemonic;
+    return g.n;
+}
