@@ -19,8 +19,10 @@ struct gate {
 /* upper: the second half, 0 where descriptors have eight bytes. */
 static inline struct gate gate_unpack(uint64_t raw, uint64_t upper)
 {
+    bool narrow = !(raw >> 43 & 1); /* 16-bit gates: the upper words are reserved */
+
     return (struct gate){
-        .off = (raw & 0xffff) | (raw >> 32 & 0xffff0000) | upper << 32,
+        .off = (raw & 0xffff) | (narrow ? 0 : (raw >> 32 & 0xffff0000) | upper << 32),
         .sel = (uint16_t)(raw >> 16),
         .type = raw >> 40 & 15,
         .dpl = raw >> 45 & 3,

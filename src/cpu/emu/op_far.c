@@ -93,8 +93,6 @@ static void transfer_gate(struct emu *c, const struct op *op, const struct desc 
     if (wide && !desc_read_upper(c, d, &upper))
         seg_fault(c, EXC_GP, d->seg.sel);
     struct gate g = gate_unpack(d->raw, upper & UINT32_MAX);
-    if (!(g.type & 8))
-        g.off &= 0xffff;
     if (g.dpl < c->cpl || sel_rpl(d->seg.sel) > g.dpl)
         seg_fault(c, EXC_GP, d->seg.sel);
     if (!g.present)

@@ -86,6 +86,16 @@ static bool wraps(const struct stack *st, uint64_t low, unsigned len)
     return low > st->mask - (len - 1);
 }
 
+/* The current privilege's accesses are ordinary ones: EFLAGS.AC counts for SMAP. */
+static void stack_store(struct emu *c, const struct stack *st, uint64_t lin, const void *buf,
+                        unsigned len)
+{
+    if (st->cpl == c->cpl)
+        emu_store(c, NULL, lin, buf, len);
+    else
+        cpl_store(c, st->cpl, lin, buf, len);
+}
+
 void stack_push(struct emu *c, struct stack *st, const uint64_t *v, unsigned n, unsigned size)
 {
     uint8_t buf[CHUNK];
@@ -99,7 +109,7 @@ void stack_push(struct emu *c, struct stack *st, const uint64_t *v, unsigned n, 
         }
         for (unsigned i = 0; i < k; i++)
             memcpy(buf + (k - 1 - i) * size, &v[i], size);
-        cpl_store(c, st->cpl, checked_linear(c, st, low, k * size), buf, k * size);
+        stack_store(c, st, checked_linear(c, st, low, k * size), buf, k * size);
         st->sp = low;
         v += k;
         n -= k;
@@ -114,7 +124,7 @@ void stack_pop(struct emu *c, struct stack *st, uint64_t *v, unsigned n, unsigne
         unsigned k = n * size > CHUNK ? CHUNK / size : n;
         if (wraps(st, st->sp, k * size))
             k = 1;
-        cpl_load(c, st->cpl, checked_linear(c, st, st->sp, k * size), buf, k * size);
+        emu_load(c, NULL, checked_linear(c, st, st->sp, k * size), buf, k * size);
         for (unsigned i = 0; i < k; i++) {
             v[i] = 0;
             memcpy(&v[i], buf + i * size, size);

@@ -26,7 +26,7 @@ uint64_t tss64_rsp(struct emu *c, unsigned slot);
 
 /* Pushes v[0] .. v[n - 1] in this order; #SS outside of limits. */
 void stack_push(struct emu *c, struct stack *st, const uint64_t *v, unsigned n, unsigned size);
-/* Pops n values, the first into v[0]. */
+/* Pops n values from the current privilege's stack, the first into v[0]. */
 void stack_pop(struct emu *c, struct stack *st, uint64_t *v, unsigned n, unsigned size);
 /* Makes it the current stack. The caller has set c->cpl. */
 void stack_commit(struct emu *c, const struct stack *st);
