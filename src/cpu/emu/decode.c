@@ -132,8 +132,43 @@ void op_dead(struct emu *c, const struct op *op)
     c->rip = ip_wrap(c, c->gpr[R_IPB] + op->off);
 }
 
+/* Zydis 4.0 gives a SIB byte without a base R13D for one when the address size is 32 bits and
+ * REX.B is set (SDM volume 2, table 2-3: REX.B does not count there). */
+static void repair_sib(struct insn *in)
+{
+    const ZydisDecodedInstruction *zi = &in->zi;
+    if (zi->address_width != 32 || zi->raw.modrm.mod != 0 || zi->raw.modrm.rm != 4 ||
+        zi->raw.sib.base != 5 || !(zi->attributes & ZYDIS_ATTRIB_HAS_SIB))
+        return;
+    for (unsigned i = 0; i < zi->operand_count; i++) {
+        ZydisDecodedOperand *z = &in->zop[i];
+        if (z->type == ZYDIS_OPERAND_TYPE_MEMORY && z->mem.base == ZYDIS_REGISTER_R13D) {
+            z->mem.base = ZYDIS_REGISTER_NONE;
+            z->mem.disp.has_displacement = true;
+            z->mem.disp.value = zi->raw.disp.value;
+        }
+    }
+}
+
+/* Not offered by CPUID. The sets that mean older instructions, or nothing, where they are not
+ * offered are their selectors' business, and so are hypercalls. */
+static bool hidden(struct emu *c, const struct insn *in)
+{
+    switch (in->zi.meta.isa_set) {
+    case ZYDIS_ISA_SET_LZCNT:
+    case ZYDIS_ISA_SET_BMI1:
+    case ZYDIS_ISA_SET_CET:
+    case ZYDIS_ISA_SET_MPX:
+    case ZYDIS_ISA_SET_SVM:
+    case ZYDIS_ISA_SET_VTX: return false;
+    default: return !emu_has_isa(c, in->zi.meta.isa_set);
+    }
+}
+
 static bool select_any(struct emu *c, struct insn *in, struct op *op)
 {
+    if (hidden(c, in))
+        return false;
     return select_int(c, in, op) || select_io(c, in, op) || select_far(c, in, op) ||
            select_sys(c, in, op) || select_simd(c, in, op);
 }
@@ -179,6 +214,7 @@ void decode_block(struct emu *c, const uint8_t *bytes, unsigned avail, unsigned 
         in.code_size = code == MODE_CODE64 ? 8 : code == MODE_CODE32 ? 4 : 2;
         in.ss32 = c->mode & MODE_SS32;
         in.ends_block = false;
+        repair_sib(&in);
         fill(op, &in, off);
         if (!select_any(c, &in, op)) {
             op->fn = op_ud;

@@ -44,7 +44,7 @@ static void op_xadd(struct emu *c, const struct op *op)
     NEXT;
 }
 
-/* The destination is written in either case, as processors do. */
+/* A destination in memory is written in either case, as processors do. */
 static uint64_t modify_cmpxchg(struct emu *c, const struct op *op, uint64_t old)
 {
     uint64_t a = reg_read(c, R_RAX * 8, op->opsize);
@@ -56,8 +56,16 @@ static uint64_t modify_cmpxchg(struct emu *c, const struct op *op, uint64_t old)
 
 static void op_cmpxchg(struct emu *c, const struct op *op)
 {
-    uint64_t a = reg_read(c, R_RAX * 8, op->opsize);
-    uint64_t old = rm_modify(c, op, op->opsize, modify_cmpxchg);
+    uint64_t a = reg_read(c, R_RAX * 8, op->opsize), old;
+    if (op->flags & OP_RM_MEM) {
+        old = rm_modify(c, op, op->opsize, modify_cmpxchg);
+    } else {
+        /* A register keeps even its upper half when the comparison fails. */
+        old = reg_read(c, op->dst, op->opsize);
+        uint64_t r = modify_cmpxchg(c, op, old);
+        if (old == a)
+            reg_write(c, op->dst, op->opsize, r);
+    }
     if (old != a)
         reg_write(c, R_RAX * 8, op->opsize, old);
     NEXT;
