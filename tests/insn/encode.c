@@ -59,6 +59,19 @@ unsigned enc_emit(const struct enc *e, uint8_t out[32])
     return n + sizeof e->tail;
 }
 
+/* Zydis 4.0 gives a SIB byte without a base R13D for one when the address size is 32 bits and
+ * REX.B is set. */
+static void repair_sib(struct insn *in)
+{
+    const ZydisDecodedInstruction *zi = &in->zi;
+    if (!(zi->attributes & ZYDIS_ATTRIB_HAS_SIB) || zi->raw.modrm.mod != 0 || zi->raw.sib.base != 5)
+        return;
+    for (unsigned i = 0; i < zi->operand_count; i++)
+        if (in->op[i].type == ZYDIS_OPERAND_TYPE_MEMORY &&
+            in->op[i].mem.base == ZYDIS_REGISTER_R13D)
+            in->op[i].mem.base = ZYDIS_REGISTER_NONE;
+}
+
 bool insn_decode(ZydisMachineMode mode, const uint8_t *bytes, unsigned n, struct insn *in)
 {
     static ZydisDecoder decoders[ZYDIS_MACHINE_MODE_MAX_VALUE + 1];
@@ -71,6 +84,9 @@ bool insn_decode(ZydisMachineMode mode, const uint8_t *bytes, unsigned n, struct
             return false;
         ready[mode] = true;
     }
-    return ZYAN_SUCCESS(
-        ZydisDecoderDecodeFull(&decoders[mode], bytes, n < 15 ? n : 15, &in->zi, in->op));
+    if (!ZYAN_SUCCESS(
+            ZydisDecoderDecodeFull(&decoders[mode], bytes, n < 15 ? n : 15, &in->zi, in->op)))
+        return false;
+    repair_sib(in);
+    return true;
 }

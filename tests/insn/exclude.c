@@ -83,10 +83,8 @@ const char *form_exclude(const struct insn *in)
         return "loads a segment from the host's descriptor tables";
     /* Near branches with a 16-bit operand size: Intel ignores the prefix, AMD truncates RIP
      * (SDM volume 2, JMP; APM volume 3, JMP near). */
-    if (zi->meta.branch_type != ZYDIS_BRANCH_TYPE_NONE &&
-        (zi->attributes & ZYDIS_ATTRIB_HAS_OPERANDSIZE))
-        return "differs between vendors";
-    if (zi->meta.branch_type != ZYDIS_BRANCH_TYPE_NONE && zi->operand_width == 16)
-        return "differs between vendors";
+    for (unsigned i = 0; i < zi->raw.prefix_count; i++)
+        if (zi->meta.branch_type != ZYDIS_BRANCH_TYPE_NONE && zi->raw.prefixes[i].value == 0x66)
+            return "differs between vendors";
     return NULL;
 }

@@ -126,8 +126,9 @@ static uint64_t choose_target(const struct job *j, unsigned size)
         at = 0x1000 * (1 + rnd_below(one_in(4) ? 3 : 2)) - rnd_below(size + 1);
     else
         at = rnd_below(SCR_SIZE - size);
-    if (zi->attributes & ZYDIS_ATTRIB_HAS_LOCK)
-        at &= ~15u; /* split locks are a trap of their own on some hosts */
+    if ((zi->attributes & ZYDIS_ATTRIB_HAS_LOCK) || zi->meta.isa_set == ZYDIS_ISA_SET_SHA)
+        at &= ~15u; /* split locks are a trap of their own on some hosts; AMD's processors take SHA
+                       operands unaligned, Intel's do not */
     else if (one_in(2))
         at &= ~63u;
     else if (!one_in(3) && size)
