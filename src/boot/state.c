@@ -11,9 +11,9 @@
 #define SEL_TSS  0x20u
 
 /* Attributes of struct vc_segment; types of SDM 3.4.5.1 and 3.5. */
-#define ATTR_CODE64 0xa09bu /* G, L, P, S, execute/read, accessed */
-#define ATTR_CODE32 0xc09bu /* G, D, P, S, execute/read, accessed */
-#define ATTR_DATA   0xc093u /* G, B, P, S, read/write, accessed */
+#define ATTR_CODE64 0x0a9bu /* G, L, P, S, execute/read, accessed */
+#define ATTR_CODE32 0x0c9bu /* G, D, P, S, execute/read, accessed */
+#define ATTR_DATA   0x0c93u /* G, B, P, S, read/write, accessed */
 #define ATTR_TSS    0x008bu /* P, busy 32-bit or 64-bit TSS */
 #define ATTR_LDT    0x0082u
 
@@ -47,7 +47,7 @@ int state_place(struct loader *l, bool long_mode, struct state_tables *t)
 /* A flat descriptor of 4 GiB, SDM 3.4.5. */
 static uint64_t descriptor(uint16_t attr)
 {
-    return 0x000f00000000ffffull | (uint64_t)attr << 40;
+    return 0x000f00000000ffffull | (uint64_t)(attr & 0xff) << 40 | (uint64_t)(attr >> 8) << 52;
 }
 
 static int put_gdt(struct loader *l, uint64_t gdt, uint16_t code)
@@ -55,7 +55,7 @@ static int put_gdt(struct loader *l, uint64_t gdt, uint16_t code)
     const uint64_t entry[GDT_ENTRIES] = {
         [SEL_CODE / 8] = descriptor(code),
         [SEL_DATA / 8] = descriptor(ATTR_DATA),
-        [SEL_TSS / 8] = TSS_LIMIT | (uint64_t)ATTR_TSS << 40,
+        [SEL_TSS / 8] = TSS_LIMIT | (uint64_t)ATTR_TSS << 40, /* byte-granular */
     };
     return loader_put(l, gdt, entry, sizeof entry);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The state after RESET and INIT (SDM 10.1.1, table 10-1; AMD APM volume 2,
  * 14.1.3). */
+#include "fpu.h"
 #include "sys.h"
 
 /* Registers, selectors and tables start afresh both ways. */
@@ -33,18 +34,6 @@ static void reset_common(struct emu *c)
     emu_replay_forget(c);
 }
 
-/* x87 after RESET: FCW 0040, all registers +0.0 (tag "zero": not empty); SSE and
- * AVX clear. */
-static void reset_vectors(struct emu *c)
-{
-    memset(c->ymm, 0, sizeof c->ymm);
-    memset(c->fx, 0, sizeof c->fx);
-    put_le16(c->fx, 0x0040);
-    c->fx[4] = 0xff;
-    c->mxcsr = 0x1f80;
-    c->xcr0 = 1;
-}
-
 static void reset_msrs(struct emu *c)
 {
     c->star = c->lstar = c->cstar = c->fmask = c->kernel_gs_base = 0;
@@ -70,7 +59,8 @@ void emu_reset(struct emu *c, bool init)
         c->cr0 = (c->cr0 & (CR0_CD | CR0_NW)) | CR0_ET;
     } else {
         c->cr0 = CR0_CD | CR0_NW | CR0_ET;
-        reset_vectors(c);
+        fpu_reset(c);
+        c->xcr0 = 1;
         reset_msrs(c);
     }
     c->walk.phys_bits = c->vm->model->phys_bits;
