@@ -2,6 +2,7 @@
  * System instructions: CPUID, counters, MSRs, descriptor-table registers, TLB
  * invalidation, HLT, random numbers, XCR0. What is not taken here or elsewhere
  * raises #UD: MONITOR, MWAIT, RSM, the instructions of VMX and SVM among them. */
+#include "fpu.h"
 #include "sys.h"
 #include <sys/random.h>
 
@@ -101,18 +102,6 @@ static void op_wrmsr(struct emu *c, const struct op *op)
     c->rip = op_next_ip(c, op);
 }
 
-/* Components of the extended state that are not in their initial state. x87 may
- * be said to be in use always (SDM volume 1, 13.6). */
-static uint64_t xinuse(const struct emu *c)
-{
-    uint64_t sse = 0, avx = 0;
-    for (unsigned i = 0; i < 16; i++) {
-        sse |= get_le64(c->ymm[i]) | get_le64(c->ymm[i] + 8);
-        avx |= get_le64(c->ymm[i] + 16) | get_le64(c->ymm[i] + 24);
-    }
-    return 1 | (sse || c->mxcsr != 0x1f80 ? 2 : 0) | (avx ? 4 : 0);
-}
-
 static void op_xgetbv(struct emu *c, const struct op *op)
 {
     uint32_t index = (uint32_t)c->gpr[R_RCX];
@@ -122,7 +111,7 @@ static void op_xgetbv(struct emu *c, const struct op *op)
     if (index == 0)
         put_edx_eax(c, c->xcr0);
     else if (index == 1 && cpu_has(c, F_XGETBV1))
-        put_edx_eax(c, c->xcr0 & xinuse(c));
+        put_edx_eax(c, c->xcr0 & fpu_in_use(c));
     else
         emu_gp0(c, op);
     NEXT;
