@@ -23,8 +23,8 @@ struct vc_pc_opts {
     vc_serial_out_fn *serial_out; /* NULL: output is dropped */
     void *serial_ud;
 };
-#define VC_PC_TESTDEV (1u << 0) /* the test devices of kvm-unit-tests at 0xe0-0xe8, 0xec, 0xed,
-                                   0xe0000000 and the irq ports 0x2000-0x2017 */
+#define VC_PC_TESTDEV (1u << 0) /* the test devices of kvm-unit-tests: ports 0xe0-0xe8, memory
+                                   at 0xff000000, the irq ports 0x2000-0x2017 */
 
 /* Makes the partition a PC: maps RAM, attaches local APICs, IOAPIC, 8259, 8254,
  * RTC, PM timer, COM1, keyboard controller, PCI host bridge, fw_cfg,

@@ -30,9 +30,15 @@ int pc_serial_wait(struct pc *pc, int timeout_ms);
 /* The machine went down: wakes pc_serial_wait. */
 void pc_down(struct pc *pc);
 
+/* For what is added to the platform: the PCI bus (pci.h) and fw_cfg (pcdev.h). */
+struct pci_bus;
+struct fw_cfg;
+struct pci_bus *pc_pci(struct pc *pc);
+struct fw_cfg *pc_fw_cfg(struct pc *pc);
+
 /* Where things lie in a PC's guest-physical memory. */
 #define PC_LOW_RAM_MAX 0xc0000000ull /* RAM above goes to 4 GiB */
-#define PC_ECAM_BASE 0xe8000000ull   /* 256 buses: 256 MiB would end at 0xf8000000 */
+#define PC_ECAM_BASE 0xe8000000ull   /* 128 buses, to 0xf0000000 */
 #define PC_IOAPIC_BASE 0xfec00000ull
 #define PC_LAPIC_BASE 0xfee00000ull
 #define PC_RSDP 0xf0000ull           /* ACPI tables: 0xf0000-0xfffff, for loaders */
