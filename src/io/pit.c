@@ -380,6 +380,7 @@ struct pit *pit_new(struct bus *bus, struct clock *clock, struct irqchip *irq)
         pit_free(pit);
         return NULL;
     }
+    irqchip_line(irq, 0, 1);
     return pit;
 }
 

@@ -82,6 +82,7 @@ Test(clock, many_fire_in_order)
 {
     enum { N = 100 };
     static struct shot s[N];
+    atomic_store(&order, 0);
     uint64_t now = clock_now(clk);
     for (int i = 0; i < N; i++)
         s[i].t = clock_timer_new(clk, fire, &s[i]);
