@@ -142,6 +142,13 @@ bool select_atomic(struct insn *in, struct op *op)
     switch (op->mnemonic) {
     case ZYDIS_MNEMONIC_CMPXCHG8B: op->fn = op_cmpxchg8b; return true;
     case ZYDIS_MNEMONIC_CMPXCHG16B: op->fn = op_cmpxchg16b; return true;
+    case ZYDIS_MNEMONIC_PAUSE: /* F3 90 with REX.B is XCHG R8, rAX */
+        if (in->code_size != 8 || !in->zi.raw.rex.B)
+            return false;
+        op->dst = 8 * 8, op->src = R_RAX * 8;
+        op->opsize = in->zi.operand_width / 8;
+        op->fn = xchg_reg;
+        return true;
     case ZYDIS_MNEMONIC_XCHG:
     case ZYDIS_MNEMONIC_XADD:
     case ZYDIS_MNEMONIC_CMPXCHG: break;

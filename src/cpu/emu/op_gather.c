@@ -39,8 +39,10 @@ static void h_gather(struct emu *c, const struct op *op)
     avx_check(c, op);
     emu_at(c, op);
     for (unsigned i = 0; i < n; i++) {
-        if (!masked_in(c, op->src, i, size))
+        if (!masked_in(c, op->src, i, size)) {
+            set_element(c, op->src, i, size, 0);
             continue;
+        }
         uint64_t index = element(c, op->src2, i, op->flags & INDEX64 ? 8 : 4);
         if (!(op->flags & INDEX64))
             index = (uint64_t)(int32_t)index;
