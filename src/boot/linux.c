@@ -239,9 +239,10 @@ static int place(struct loader *l, const struct setup *s, struct plan *p)
     if (rc)
         return rc;
     /* Below 4 GiB if there is room, where every kernel finds it at once. */
-    bool high =
-        p->long_mode && (s->xloadflags & XLF_ABOVE_4G) && !loader_initrd_fits(l, s->initrd_max);
-    return loader_find_initrd(l, high ? UINT64_MAX : s->initrd_max, &p->initrd);
+    if (p->long_mode && (s->xloadflags & XLF_ABOVE_4G) && l->ram->high &&
+        !loader_initrd_fits(l, LAYOUT_1M, s->initrd_max))
+        return loader_find_initrd(l, LAYOUT_4G, UINT64_MAX, &p->initrd);
+    return loader_find_initrd(l, LAYOUT_1M, s->initrd_max, &p->initrd);
 }
 
 /* ---- writing -------------------------------------------------------------------------- */

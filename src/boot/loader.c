@@ -17,18 +17,18 @@ static uint64_t initrd_room(const struct loader *l)
     return ((uint64_t)l->initrd_len + PAGE - 1) & ~(PAGE - 1);
 }
 
-bool loader_initrd_fits(const struct loader *l, uint64_t hi)
+bool loader_initrd_fits(const struct loader *l, uint64_t lo, uint64_t hi)
 {
     uint64_t base;
-    return layout_search(&l->layout, initrd_room(l), PAGE, LAYOUT_1M, hi, &base);
+    return layout_search(&l->layout, initrd_room(l), PAGE, lo, hi, &base);
 }
 
-int loader_find_initrd(struct loader *l, uint64_t hi, uint64_t *base)
+int loader_find_initrd(struct loader *l, uint64_t lo, uint64_t hi, uint64_t *base)
 {
     *base = 0;
     if (!l->initrd_len)
         return 0;
-    return layout_find(&l->layout, initrd_room(l), PAGE, LAYOUT_1M, hi, "the initrd", base);
+    return layout_find(&l->layout, initrd_room(l), PAGE, lo, hi, "the initrd", base);
 }
 
 int loader_claim_elf(struct loader *l, const struct elf_image *elf)

@@ -38,10 +38,9 @@ bool multiboot_match(const uint8_t *image, size_t len);
 /* For what the loaders make themselves: highest free place below the EBDA. */
 int loader_find_low(struct loader *l, uint64_t len, uint64_t align, const char *what,
                     uint64_t *base);
-/* A page-aligned place for the initrd, above 1 MiB and below hi; *base is 0
- * without an initrd. */
-int loader_find_initrd(struct loader *l, uint64_t hi, uint64_t *base);
-bool loader_initrd_fits(const struct loader *l, uint64_t hi);
+/* A page-aligned place for the initrd in [lo, hi); *base is 0 without an initrd. */
+int loader_find_initrd(struct loader *l, uint64_t lo, uint64_t hi, uint64_t *base);
+bool loader_initrd_fits(const struct loader *l, uint64_t lo, uint64_t hi);
 int loader_claim_elf(struct loader *l, const struct elf_image *elf);
 
 /* ---- writing ----------------------------------------------------------------------- */

@@ -204,7 +204,7 @@ int multiboot_load(struct loader *l)
     if (!rc)
         rc = loader_find_low(l, sizeof(struct start), 16, "the multiboot information", &start);
     if (!rc)
-        rc = loader_find_initrd(l, LAYOUT_4G, &initrd);
+        rc = loader_find_initrd(l, LAYOUT_1M, LAYOUT_4G, &initrd);
     if (!rc)
         rc = loader_put_elf(l, &elf);
     if (!rc)

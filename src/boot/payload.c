@@ -76,6 +76,7 @@ static bool unpack_lz4(const uint8_t *in, size_t len, uint8_t *out, size_t out_l
                        const char **why)
 {
     size_t at = 0, done = 0;
+    len -= 4; /* the unpacked size */
     while (done < out_len) {
         if (len - at < 4) {
             *why = "truncated";

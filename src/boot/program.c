@@ -22,7 +22,7 @@ static int place(struct loader *l, bool long_mode, struct program *p)
     if (!rc)
         rc = loader_find_low(l, l->cmdline_len + 1, 1, "the command line", &p->cmdline);
     if (!rc)
-        rc = loader_find_initrd(l, LAYOUT_4G, &p->initrd);
+        rc = loader_find_initrd(l, LAYOUT_1M, LAYOUT_4G, &p->initrd);
     return rc;
 }
 

@@ -77,7 +77,7 @@ int pvh_load(struct loader *l)
     if (!rc)
         rc = loader_find_low(l, sizeof(struct start), 16, "the PVH start info", &start);
     if (!rc)
-        rc = loader_find_initrd(l, LAYOUT_4G, &initrd);
+        rc = loader_find_initrd(l, LAYOUT_1M, LAYOUT_4G, &initrd);
     if (!rc)
         rc = loader_put_elf(l, &elf);
     if (!rc)
