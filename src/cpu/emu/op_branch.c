@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Near control transfers: Jcc, JMP, CALL, RET, LOOP, JCXZ. They end blocks. */
+#include "block.h"
 #include "int.h"
 
 void jump_near(struct emu *c, const struct op *op, uint64_t ip)
@@ -12,6 +13,32 @@ void jump_near(struct emu *c, const struct op *op, uint64_t ip)
     }
     c->rip = ip;
 }
+
+/* On to the next block without a return to the dispatcher, when nothing asks for
+ * it and the jump cache knows the block. Only where the compiler turns this into
+ * a jump: a call would pile up frames. */
+#if defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#define CHAIN return chain(c)
+static inline __attribute__((always_inline)) void chain(struct emu *c)
+{
+    uint32_t p = atomic_load_explicit(&c->mail->pending, memory_order_acquire);
+    if (unlikely((p & c->pend_mask) || c->icount >= c->icount_check || c->mode & MODE_STEP))
+        return;
+    uint64_t lin = c->rip + c->seg[SEG_CS].base;
+    const struct jcache_ent *e = &c->jcache->e[jcache_index(lin)];
+    if (unlikely(e->lin != lin || e->tag != c->jcache->tag))
+        return;
+    struct block *b = e->block;
+    if (unlikely(atomic_load_explicit(&b->dead, memory_order_relaxed)))
+        return;
+    c->block = b;
+    c->gpr[R_IPB] = c->rip;
+    c->icount += b->nops;
+    return b->op[0].fn(c, &b->op[0]);
+}
+#else
+#define CHAIN return
+#endif
 
 /* IP of a relative branch's target, wrapped by the operand size. */
 static inline uint64_t target(const struct emu *c, const struct op *op)
@@ -72,10 +99,13 @@ static inline bool cond_fast(const struct emu *c, unsigned cond)
     static void jcc_##n(struct emu *c, const struct op *op)                                        \
     {                                                                                              \
         jump_if(c, op, cond_fast(c, n));                                                           \
+        CHAIN;                                                                                     \
     }
 DEF_JCC(0)
-DEF_JCC(1) DEF_JCC(2) DEF_JCC(3) DEF_JCC(4) DEF_JCC(5) DEF_JCC(6) DEF_JCC(7) DEF_JCC(8) DEF_JCC(9)
-    DEF_JCC(10) DEF_JCC(11) DEF_JCC(12) DEF_JCC(13) DEF_JCC(14)
+DEF_JCC(1)
+DEF_JCC(2)
+DEF_JCC(3) DEF_JCC(4) DEF_JCC(5) DEF_JCC(6) DEF_JCC(7) DEF_JCC(8) DEF_JCC(9) DEF_JCC(10) DEF_JCC(11)
+    DEF_JCC(12) DEF_JCC(13) DEF_JCC(14)
         DEF_JCC(15) static op_fn *const jcc[16] = {jcc_0,  jcc_1,  jcc_2,  jcc_3, jcc_4,  jcc_5,
                                                    jcc_6,  jcc_7,  jcc_8,  jcc_9, jcc_10, jcc_11,
                                                    jcc_12, jcc_13, jcc_14, jcc_15};
@@ -83,12 +113,14 @@ DEF_JCC(1) DEF_JCC(2) DEF_JCC(3) DEF_JCC(4) DEF_JCC(5) DEF_JCC(6) DEF_JCC(7) DEF
 static void jmp_relative(struct emu *c, const struct op *op)
 {
     jump_relative(c, op);
+    CHAIN;
 }
 
 static void jmp_indirect(struct emu *c, const struct op *op)
 {
     uint64_t ip = rm_read(c, op, op->opsize);
     jump_near(c, op, ip);
+    CHAIN;
 }
 
 /* The target is checked before the push, so that a fault leaves the stack. */
@@ -101,11 +133,13 @@ static inline void call(struct emu *c, const struct op *op, uint64_t ip)
 static void call_relative(struct emu *c, const struct op *op)
 {
     call(c, op, target(c, op));
+    CHAIN;
 }
 
 static void call_indirect(struct emu *c, const struct op *op)
 {
     call(c, op, rm_read(c, op, op->opsize));
+    CHAIN;
 }
 
 static void ret(struct emu *c, const struct op *op)
@@ -113,6 +147,7 @@ static void ret(struct emu *c, const struct op *op)
     uint64_t ip = stack_top(c, op, op->opsize);
     jump_near(c, op, ip);
     stack_set(c, c->gpr[R_RSP] + op->opsize + op->imm);
+    CHAIN;
 }
 
 /* LOOP, LOOPE, LOOPNE count in the address size's register. */
@@ -127,6 +162,7 @@ static void loop_common(struct emu *c, const struct op *op, bool cond)
     uint64_t n = count_down(c, op);
     jump_if(c, op, n != 0 && cond);
     reg_write(c, R_RCX * 8, op->asize, n);
+    CHAIN;
 }
 
 static void op_loop(struct emu *c, const struct op *op)
