@@ -756,8 +756,17 @@ Test(wide, syscall_and_sysret)
     cr_expect_eq(sregs().cs.selector, 0x33);
     cr_expect_eq(sregs().ss.selector, 0x2b);
     cr_expect_eq(reg(VC_REG_RFLAGS), 0x202);
-    code(UCODE + 2, 0x48, 0x0f, 0x07); /* not in ring 3 */
-    run_fault(1, GP, 0, UCODE + 2);
+    code(UCODE + 2, 0x0f, 0x05); /* TF counts as SYSRET leaves it */
+    code(HANDLERS + 0x900, 0x41, 0x80, 0xcd, 0x00, 0x49, 0x81, 0xcb, 0, 1, 0, 0, 0x48, 0x0f, 0x07);
+    run_to(4, DB); /* syscall; or r13b, 0; or r11, 0x100; sysretq */
+    cr_expect_eq(slot(0, 8), UCODE + 4);
+    cr_expect_eq(slot(1, 8), 0x33);
+    code(CODE, 0x48, 0xcf);
+    set(VC_REG_RIP, CODE);
+    put(reg(VC_REG_RSP) + 16, (uint64_t[]){0x202, USTACK, U_DS}, 24);
+    run_ok(1, UCODE + 4);
+    code(UCODE + 4, 0x48, 0x0f, 0x07); /* not in ring 3 */
+    run_fault(1, GP, 0, UCODE + 4);
     code(CODE, 0x0f, 0x34); /* sysenter: not in long mode */
     set(VC_REG_RIP, CODE);
     run_to(1, UD);

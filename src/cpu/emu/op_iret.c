@@ -144,6 +144,8 @@ static void do_iret(struct emu *c, const struct op *op)
     else
         iret_real(c, op);
     c->nmi_masked = false;
+    if (!c->db_exec)
+        c->rflags &= ~FL_RF; /* for one instruction, and there it would change nothing */
     emu_mode_changed(c);
 }
 

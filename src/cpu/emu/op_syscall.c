@@ -16,6 +16,19 @@ static void flat_cs_ss(struct emu *c, uint16_t cs, uint16_t cs_attr, uint16_t ss
     c->cpl = (uint8_t)cpl;
 }
 
+/* The trap that TF asks for counts TF as these instructions leave it. */
+static void flags_loaded(struct emu *c, uint64_t target)
+{
+    far_done(c, target);
+    if (likely(!(c->rflags & FL_TF)))
+        return;
+    c->block = NULL; /* the instruction is done: nothing to restart */
+    c->op = NULL;
+    c->fault.db6 = DR6_BS;
+    if (!emu_deliver(c, EV_EXCEPTION, EXC_DB, false, 0, target))
+        emu_shutdown(c);
+}
+
 static void do_syscall(struct emu *c, const struct op *op)
 {
     uint16_t cs = (uint16_t)(c->star >> 32);
@@ -31,12 +44,12 @@ static void do_syscall(struct emu *c, const struct op *op)
         c->gpr[11] = flags_get(c) & ~(uint64_t)FL_RF;
         flags_set(c, flags_get(c) & ~(c->fmask | FL_RF | FL_VM));
         flat_cs_ss(c, cs, ATTR_CODE64, (uint16_t)(cs + 8), 0);
-        far_done(c, target);
+        flags_loaded(c, target);
     } else {
         c->gpr[R_RCX] = (uint32_t)next;
         flags_set(c, flags_get(c) & ~(uint64_t)(FL_VM | FL_IF | FL_RF));
         flat_cs_ss(c, cs, ATTR_CODE32, (uint16_t)(cs + 8), 0);
-        far_done(c, (uint32_t)c->star);
+        flags_loaded(c, (uint32_t)c->star);
     }
 }
 
@@ -59,7 +72,7 @@ static void do_sysret(struct emu *c, const struct op *op)
         flat_cs_ss(c, (uint16_t)(base + 16), ATTR_CODE64, (uint16_t)(base + 8), 3);
     else
         flat_cs_ss(c, base, ATTR_CODE32, (uint16_t)(base + 8), 3);
-    far_done(c, target);
+    flags_loaded(c, target);
 }
 
 static void do_sysenter(struct emu *c, const struct op *op)
