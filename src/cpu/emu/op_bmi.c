@@ -348,7 +348,7 @@ static op_fn *handler_of(struct emu *c, ZydisMnemonic m)
 bool select_bmi(struct emu *c, struct insn *in, struct op *op)
 {
     ZydisMnemonic m = in->zi.mnemonic;
-    bool count = m == ZYDIS_MNEMONIC_LZCNT || m == ZYDIS_MNEMONIC_TZCNT;
+    bool count = (m == ZYDIS_MNEMONIC_LZCNT || m == ZYDIS_MNEMONIC_TZCNT) && !is_vex(in);
     if (in->zi.encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY && !is_vex(in))
         return false; /* BEXTR has an XOP form */
     if (!count && !emu_has_isa(c, in->zi.meta.isa_set))

@@ -268,8 +268,8 @@ static uint8_t traits_of(const ZydisDecodedInstruction *zi, const ZydisDecodedOp
                 t |= THUNK_FLAGS;
         }
     }
-    if (uses_mxcsr(zi))
-        t |= THUNK_MXCSR;
+    if (uses_mxcsr(zi)) /* a conversion from memory to a general register names no XMM register */
+        t |= vex ? THUNK_MXCSR : THUNK_MXCSR | THUNK_SSE;
     if (zi->meta.isa_ext == ZYDIS_ISA_EXT_MMX || zi->meta.isa_ext == ZYDIS_ISA_EXT_X87)
         t |= THUNK_X87;
     return t;
@@ -352,6 +352,7 @@ static bool reg_use(const struct op *op, const ZydisDecodedOperand *o, struct re
     }
     if (!is_gpr(r))
         return false;
+    u->bytes = 8;
     if (o->encoding == ZYDIS_OPERAND_ENCODING_NONE)
         u->guest = (uint8_t)(8 * id);
     else
@@ -407,22 +408,51 @@ static void put_prologue(struct gen *g, unsigned t)
         put_env(g, OP_LDMXCSR, ENV(run));
 }
 
-/* Loads (store 0) or stores (1) every register operand. */
-static void put_regs(struct gen *g, const struct op *op, const ZydisDecodedInstruction *zi,
-                     const ZydisDecodedOperand *zop, unsigned store)
+/* A register may be two operands, at two widths: it is loaded once, whole. */
+static unsigned load_bytes(const struct op *op, const ZydisDecodedOperand *zop, unsigned n,
+                           unsigned at, const struct reg_use *u)
 {
-    bool vex = zi->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX;
+    unsigned bytes = u->bytes;
+    for (unsigned i = 0; i < n; i++) {
+        struct reg_use v;
+        if (zop[i].type != ZYDIS_OPERAND_TYPE_REGISTER || !reg_use(op, &zop[i], &v) ||
+            v.vector != u->vector || v.host != u->host)
+            continue;
+        if (i < at)
+            return 0; /* done */
+        if (v.bytes > bytes)
+            bytes = v.bytes;
+    }
+    return bytes;
+}
+
+static void put_loads(struct gen *g, const struct op *op, const ZydisDecodedInstruction *zi,
+                      const ZydisDecodedOperand *zop)
+{
     for (unsigned i = 0; i < zi->operand_count; i++) {
         struct reg_use u;
         if (zop[i].type != ZYDIS_OPERAND_TYPE_REGISTER || !reg_use(op, &zop[i], &u))
             continue;
-        if (store && !u.written)
+        unsigned bytes = load_bytes(op, zop, zi->operand_count, i, &u);
+        if (bytes && u.vector)
+            put_vector(g, zi->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX, bytes, u.host, 0);
+        else if (bytes)
+            put_gpr(g, u.host, u.guest, false);
+    }
+}
+
+static void put_stores(struct gen *g, const struct op *op, const ZydisDecodedInstruction *zi,
+                       const ZydisDecodedOperand *zop)
+{
+    bool vex = zi->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX;
+    for (unsigned i = 0; i < zi->operand_count; i++) {
+        struct reg_use u;
+        if (zop[i].type != ZYDIS_OPERAND_TYPE_REGISTER || !reg_use(op, &zop[i], &u) || !u.written)
             continue;
-        /* VEX clears what is above a result. */
-        if (u.vector)
-            put_vector(g, vex, vex && store ? 32 : u.bytes, u.host, store);
+        if (u.vector) /* VEX clears what is above a result */
+            put_vector(g, vex, vex ? 32 : 16, u.host, 1);
         else
-            put_gpr(g, u.host, u.guest, store);
+            put_gpr(g, u.host, u.guest, true);
     }
 }
 
@@ -441,7 +471,7 @@ unsigned thunk_emit(const struct op *op, uint8_t out[THUNK_CODE_MAX], uint8_t *t
     unsigned t = traits_of(&zi, zop);
     struct gen g = {.out = out};
     put_prologue(&g, t);
-    put_regs(&g, op, &zi, zop, 0);
+    put_loads(&g, op, &zi, zop);
     if (t & THUNK_FLAGS) {
         put_env(&g, 0xff, 6, ENV(flags)); /* push [flags]; popfq */
         put8(&g, 0x9d);
@@ -461,7 +491,7 @@ unsigned thunk_emit(const struct op *op, uint8_t out[THUNK_CODE_MAX], uint8_t *t
         jump = g.n;
         put8(&g, 0);
     }
-    put_regs(&g, op, &zi, zop, 1);
+    put_stores(&g, op, &zi, zop);
     if (t & THUNK_X87) {
         put8(&g, 0x48); /* fxsave64 [rdi + fx] */
         put8(&g, 0x0f);
