@@ -87,6 +87,63 @@ void compare_fix_memory(const struct insn *in, uint64_t ea, const uint8_t *a, ui
                 b[at - SCR_BASE] = a[at - SCR_BASE];
 }
 
+static bool names_mmx(const struct insn *in)
+{
+    for (unsigned i = 0; i < in->zi.operand_count_visible; i++)
+        if (in->op[i].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+            ZydisRegisterGetClass(in->op[i].reg.value) == ZYDIS_REGCLASS_MMX)
+            return true;
+    return false;
+}
+
+/* Which of the accesses of a long operand comes first is not architectural. */
+static bool long_operand(ZydisMnemonic m)
+{
+    switch (m) {
+    case ZYDIS_MNEMONIC_FNSTENV:
+    case ZYDIS_MNEMONIC_FLDENV:
+    case ZYDIS_MNEMONIC_FNSAVE:
+    case ZYDIS_MNEMONIC_FRSTOR:
+    case ZYDIS_MNEMONIC_FXSAVE:
+    case ZYDIS_MNEMONIC_FXSAVE64:
+    case ZYDIS_MNEMONIC_FXRSTOR:
+    case ZYDIS_MNEMONIC_FXRSTOR64: return true;
+    default: return false;
+    }
+}
+
+bool compare_fix_state(const struct insn *in, const struct state *a, struct state *b)
+{
+    if (a->vector != b->vector || a->vector == VEC_NONE)
+        return false;
+    if (long_operand(in->zi.mnemonic) && (a->cr2 ^ b->cr2) < 0x1000)
+        b->cr2 = a->cr2;
+    /* Whether x87 was already switched to MMX when an exception came is not documented. */
+    if (names_mmx(in)) {
+        memcpy(b->xsave, a->xsave, XS_MXCSR);
+        memcpy(b->xsave + XS_ST, a->xsave + XS_ST, 128);
+    }
+    if (a->vector != VEC_XM)
+        return false;
+    /* Sticky flags that go with an unmasked exception. An overflow or underflow flags PE too only
+     * when the result were inexact with an unbounded exponent (SDM volume 1, 4.9.1.4, 4.9.1.5): the
+     * engine flags it always. The dot products stop at the first multiplication or addition that
+     * raises one: the engine flags what the others found as well. */
+    uint32_t ma, mb, extra = 0x20;
+    memcpy(&ma, a->xsave + XS_MXCSR, 4);
+    memcpy(&mb, b->xsave + XS_MXCSR, 4);
+    bool dot = in->zi.mnemonic == ZYDIS_MNEMONIC_DPPS || in->zi.mnemonic == ZYDIS_MNEMONIC_DPPD ||
+               in->zi.mnemonic == ZYDIS_MNEMONIC_VDPPS || in->zi.mnemonic == ZYDIS_MNEMONIC_VDPPD;
+    if (dot)
+        extra = 0x3f;
+    else if (!(ma & ~(ma >> 7) & 0x18))
+        return false;
+    if (ma == mb || ((ma ^ mb) & ~extra))
+        return false;
+    memcpy(b->xsave + XS_MXCSR, &ma, 4);
+    return true;
+}
+
 struct text {
     char *at;
     size_t room;

@@ -88,8 +88,9 @@ static void make_tables(void)
     put64(SYS_GDT + SEL_TSS,
           0x00008b0000000067 | (SYS_TSS & 0xffffff) << 16 | (SYS_TSS >> 24 & 0xff) << 56);
     put64(SYS_GDT + SEL_TSS + 8, SYS_TSS >> 32);
-    put64(SYS_TSS + 0x24, SYS_STACK); /* IST1 */
-    put64(SYS_TSS + 4, SYS_STACK);    /* RSP0 */
+    put64(SYS_TSS + 0x24, SYS_STACK);      /* IST1 */
+    put64(SYS_TSS + 4, SYS_STACK);         /* RSP0 */
+    sys[SYS_TSS - SYS_BASE + 0x66] = 0x68; /* no I/O permission bitmap */
     for (unsigned v = 0; v < 256; v++) {
         uint64_t to = SYS_HANDLERS + 16 * v;
         uint64_t dpl = v == VEC_BP || v == VEC_OF ? 3 : 0;

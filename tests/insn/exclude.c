@@ -81,10 +81,20 @@ const char *form_exclude(const struct insn *in)
         (in->op[0].actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) &&
         zi->mnemonic != ZYDIS_MNEMONIC_PUSH)
         return "loads a segment from the host's descriptor tables";
+    /* PREFETCHW's encoding with a register: #UD on AMD, nothing on Intel. */
+    if (zi->mnemonic == ZYDIS_MNEMONIC_NOP && zi->opcode_map == ZYDIS_OPCODE_MAP_0F &&
+        zi->opcode == 0x0d)
+        return "differs between vendors";
     /* Near branches with a 16-bit operand size: Intel ignores the prefix, AMD truncates RIP
      * (SDM volume 2, JMP; APM volume 3, JMP near). */
-    for (unsigned i = 0; i < zi->raw.prefix_count; i++)
-        if (zi->meta.branch_type != ZYDIS_BRANCH_TYPE_NONE && zi->raw.prefixes[i].value == 0x66)
+    for (unsigned i = 0; i < zi->raw.prefix_count; i++) {
+        uint8_t prefix = zi->raw.prefixes[i].value;
+        /* On AMD's a repeat prefix changes what LOOPE and LOOPNE ask for; it is not documented. */
+        if ((prefix & 0xfe) == 0xf2 &&
+            (zi->mnemonic == ZYDIS_MNEMONIC_LOOPE || zi->mnemonic == ZYDIS_MNEMONIC_LOOPNE))
             return "differs between vendors";
+        if (zi->meta.branch_type != ZYDIS_BRANCH_TYPE_NONE && prefix == 0x66)
+            return "differs between vendors";
+    }
     return NULL;
 }

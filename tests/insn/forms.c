@@ -226,7 +226,8 @@ void form_vary(const struct form *f, struct enc *e, struct insn *in, uint8_t byt
         if (one_in(16))
             e->p67 = 0x67;
         unsigned n = enc_emit(e, bytes);
-        if (insn_decode(ZYDIS_MACHINE_MODE_LONG_64, bytes, n, in) && form_key(in) == f->key)
+        if (insn_decode(ZYDIS_MACHINE_MODE_LONG_64, bytes, n, in) && form_key(in) == f->key &&
+            !form_exclude(in))
             return;
     }
     *e = f->enc;

@@ -177,7 +177,7 @@ static bool place_operand(struct job *j, const ZydisDecodedOperand *o)
         want -= GS_BASE;
     if (o->mem.type == ZYDIS_MEMOP_TYPE_VSIB) {
         gen_vsib(j, o);
-        target = want = SCR_BASE + 0x1800 - 4 * rnd_below(64);
+        want += SCR_BASE + 0x1800 - 4 * rnd_below(64) - target;
     } else if (o->mem.index != ZYDIS_REGISTER_NONE) {
         unsigned n = reg_number(o->mem.index);
         if (o->mem.base != ZYDIS_REGISTER_NONE && reg_number(o->mem.base) == n)
@@ -431,6 +431,8 @@ bool gen_case(const struct insn *in, struct code *code, struct state *st, uint8_
                 return false;
             if (!is_string(zi))
                 fill_operand(&j, &in->op[i]);
+            if (zi->meta.isa_set == ZYDIS_ISA_SET_SHA && (code->ea & 15))
+                return false;
         }
     /* Half of the string comparisons find what they look for, or don't. */
     if (is_string(zi) && one_in(2))

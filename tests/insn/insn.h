@@ -176,6 +176,9 @@ struct masks {
 void compare_masks(const struct insn *in, const struct state *start, struct masks *m);
 /* Bytes of memory that the manual leaves open are made equal in b. */
 void compare_fix_memory(const struct insn *in, uint64_t ea, const uint8_t *a, uint8_t *b);
+/* The same for state behind an exception. Returns whether sticky flags of MXCSR
+ * differed beside #XM. */
+bool compare_fix_state(const struct insn *in, const struct state *a, struct state *b);
 /* Where they differ, as text; false: they agree. */
 bool compare(const struct masks *m, const struct state *a, const struct state *b,
              const uint8_t *mem_a, const uint8_t *mem_b, char *text, size_t n);
@@ -183,6 +186,7 @@ bool compare(const struct masks *m, const struct state *a, const struct state *b
 /* ---- running: main.c; directed tests: directed.c; 32- and 16-bit code: narrow.c -- */
 struct tally {
     uint64_t cases, differences;
+    uint64_t sticky;     /* cases that differ in sticky flags beside #XM only */
     uint64_t raised[33]; /* by exception on the host; 32: none */
 };
 /* One case, both sides; mem is what the data pages start with. */
