@@ -143,7 +143,10 @@ static void do_iret(struct emu *c, const struct op *op)
         iret_protected(c, op);
     else
         iret_real(c, op);
-    c->nmi_masked = false;
+    if (c->nmi_masked) {
+        c->nmi_masked = false;
+        mail_nmi_done(c->mail);
+    }
     if (!c->db_exec)
         c->rflags &= ~FL_RF; /* for one instruction, and there it would change nothing */
     emu_mode_changed(c);

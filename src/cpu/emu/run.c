@@ -107,6 +107,7 @@ static void deliver_fault(struct emu *c)
     bool db = c->fault.vector == EXC_DB;
     back_to(c, true);
     c->stats.exceptions++;
+    c->db_hit = 0;
     if (!db)
         c->fault.db6 = 0;
     deliver(c, EV_EXCEPTION, c->fault.vector, c->fault.has_err, c->fault.err);
@@ -233,18 +234,20 @@ static void take_pending(struct emu *c)
 
 /* ---- single steps ------------------------------------------------------------------ */
 
-/* Instructions after which TF counts as it is then, not as it was before: they
- * load it on a privilege change. */
-static bool tf_after(uint16_t mnemonic)
+/* Instructions that deliver an event or trap by TF themselves: no single-step
+ * trap comes after them. */
+static bool own_trap(const struct emu *c, uint16_t mnemonic)
 {
-    return mnemonic == ZYDIS_MNEMONIC_SYSCALL || mnemonic == ZYDIS_MNEMONIC_SYSRET ||
-           mnemonic == ZYDIS_MNEMONIC_SYSENTER;
-}
-
-static bool is_soft_int(uint16_t mnemonic)
-{
-    return mnemonic == ZYDIS_MNEMONIC_INT || mnemonic == ZYDIS_MNEMONIC_INT3 ||
-           mnemonic == ZYDIS_MNEMONIC_INTO || mnemonic == ZYDIS_MNEMONIC_INT1;
+    switch (mnemonic) {
+    case ZYDIS_MNEMONIC_SYSCALL:
+    case ZYDIS_MNEMONIC_SYSRET:
+    case ZYDIS_MNEMONIC_SYSENTER:
+    case ZYDIS_MNEMONIC_INT:
+    case ZYDIS_MNEMONIC_INT3:
+    case ZYDIS_MNEMONIC_INT1: return true;
+    case ZYDIS_MNEMONIC_INTO: return flags_arith(c) & FL_OF;
+    default: return false;
+    }
 }
 
 static bool loads_rf(uint16_t mnemonic)
@@ -253,51 +256,47 @@ static bool loads_rf(uint16_t mnemonic)
            mnemonic == ZYDIS_MNEMONIC_IRETQ;
 }
 
-/* One instruction, with what TF, breakpoints and interrupt shadows ask for. */
+/* One instruction, with what TF, breakpoints and interrupt shadows ask for.
+ * c->db_hit holds data breakpoints that MOV SS put off. */
 static void step(struct emu *c)
 {
     uint8_t shadow = c->shadow;
-    bool tf = c->rflags & FL_TF;
 
-    if (c->db_exec && !(c->rflags & FL_RF) && shadow != 2) {
-        uint64_t b = dr_match_exec(c, c->rip + c->seg[SEG_CS].base);
-        if (b) {
+    if (c->db_exec && !(c->rflags & FL_RF)) {
+        uint64_t hit = dr_match_exec(c, c->rip + c->seg[SEG_CS].base);
+        if (hit) {
             c->block = NULL;
             c->op = NULL;
-            c->fault.db6 = b;
+            c->fault.db6 = hit;
             emu_raise(c, EXC_DB);
         }
     }
     struct block *b = block_lookup(c);
     const struct op *op = b->op;
     uint16_t mnemonic = op->mnemonic;
+    bool tf = c->rflags & FL_TF && !own_trap(c, mnemonic);
 
     c->shadow = 0;
-    c->db_hit = 0;
     c->block = b;
     c->gpr[R_IPB] = c->rip;
     c->icount += b->nops;
     op->fn(c, op);
 
+    c->block = NULL;
+    c->op = NULL;
     if (!loads_rf(mnemonic))
         c->rflags &= ~FL_RF;
-    if (tf_after(mnemonic))
-        tf = c->rflags & FL_TF;
-    if (is_soft_int(mnemonic))
-        tf = false;
     if (!c->shadow && shadow)
         emu_mode_changed(c);
-    uint64_t bits = c->db_hit;
-    c->db_hit = 0;
-    if (c->shadow == 2) {
-        c->db_hit = bits; /* reported after the next instruction */
-    } else if (tf || bits) {
-        c->block = NULL;
-        c->op = NULL;
-        debug_trap(c, bits | (tf ? DR6_BS : 0));
+    if (mnemonic == ZYDIS_MNEMONIC_INT1)
+        c->db_hit = 0; /* its own #DB was the one */
+    if (c->shadow != 2) {
+        uint64_t bits = c->db_hit | (tf ? DR6_BS : 0);
+        c->db_hit = 0;
+        if (bits)
+            debug_trap(c, bits);
     }
     if (c->step_exit) {
-        c->block = NULL;
         c->exit->u.debug.dr6 = DR6_BS;
         emu_exit(c, VC_EXIT_DEBUG, false);
     }

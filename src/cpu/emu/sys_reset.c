@@ -29,6 +29,10 @@ static void reset_common(struct emu *c)
 
     c->shadow = 0;
     c->halted = 0;
+    /* NMIs that wait belong to the time before: two at most (src/cpu/mail.c). */
+    mail_clear(c->mail, PEND_NMI);
+    mail_clear(c->mail, PEND_NMI);
+    mail_nmi_done(c->mail);
     c->nmi_masked = false;
     c->db_hit = 0;
     emu_replay_forget(c);
