@@ -68,6 +68,7 @@ static struct rig *rig_new(void)
     r->c->mode = MODE_CODE64;
     r->c->cr0 = CR0_PE | CR0_NE | CR0_PG;
     r->c->cr4 = CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_OSXSAVE | CR4_PAE;
+    r->c->efer = EFER_LME | EFER_LMA;
     r->c->xcr0 = r->vm.model->xcr0;
     r->c->mxcsr = MXCSR_INIT;
     r->c->rflags = 2;
