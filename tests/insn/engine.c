@@ -194,7 +194,7 @@ bool engine_place(const struct code *code)
         native_place(code);
         return true;
     }
-    uint8_t bytes[24];
+    uint8_t bytes[CODE_MAX + 2];
     memset(bytes, 0xcc, sizeof bytes);
     memcpy(bytes, code->bytes, code->len);
     if (vc_write(vm, code->ip, bytes, code->len + 2u) != 0 ||
@@ -252,7 +252,7 @@ bool engine_run(const struct code *code, enum engine_bits bits, bool budgeted,
         return false;
 
     struct vc_exit ex = {.size = sizeof ex};
-    struct vc_budget budget = {.size = sizeof budget, .insns = budgeted ? 1 : 4000};
+    struct vc_budget budget = {.size = sizeof budget, .insns = budgeted ? 1 : 100000};
     struct vc_gprs g = {.size = sizeof g};
     for (unsigned n = 0;; n++) {
         int rc = vc_run(cpu, &budget, &ex);

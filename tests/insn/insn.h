@@ -73,8 +73,9 @@ struct state {
 };
 
 /* One instruction, where it lies, and where its branches go. */
+#define CODE_MAX 192u
 struct code {
-    uint8_t bytes[15];
+    uint8_t bytes[CODE_MAX]; /* one instruction, or a straight run of them */
     uint8_t len;
     uint64_t ip;
     uint64_t taken; /* target of its branch; 0: it has none */
@@ -183,7 +184,7 @@ bool compare_fix_state(const struct insn *in, const struct state *a, struct stat
 bool compare(const struct masks *m, const struct state *a, const struct state *b,
              const uint8_t *mem_a, const uint8_t *mem_b, char *text, size_t n);
 
-/* ---- running: main.c; directed tests: directed.c; 32- and 16-bit code: narrow.c -- */
+/* ---- running: main.c; directed.c, sequence.c; 32- and 16-bit code: narrow.c */
 struct tally {
     uint64_t cases, differences;
     uint64_t sticky;     /* cases that differ in sticky flags beside #XM only */
@@ -194,6 +195,8 @@ void run_case(struct tally *t, const struct insn *in, const struct code *code,
               const struct state *start, const uint8_t *mem, bool budgeted);
 void report(struct tally *t, const struct code *code, const struct state *start, const char *text);
 void directed_run(struct tally *t);
+/* Runs of random instructions, so that what one leaves is what the next finds. */
+void sequences_run(struct tally *t, const struct form *forms, size_t n, unsigned cases);
 void narrow_run(struct tally *t, const struct form *forms, size_t n, unsigned cases);
 
 #endif

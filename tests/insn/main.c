@@ -28,15 +28,17 @@ static void usage(FILE *to)
                 "A MNEMONIC selects the forms whose name starts so.\n");
 }
 
-static void disassemble(const struct code *code, char *text, size_t n)
+static unsigned disassemble(const uint8_t *bytes, unsigned len, uint64_t ip, char *text, size_t n)
 {
     struct insn in;
     ZydisFormatter f;
     ZydisFormatterInit(&f, ZYDIS_FORMATTER_STYLE_INTEL);
     snprintf(text, n, "?");
-    if (insn_decode(ZYDIS_MACHINE_MODE_LONG_64, code->bytes, code->len, &in))
-        ZydisFormatterFormatInstruction(&f, &in.zi, in.op, in.zi.operand_count_visible, text, n,
-                                        code->ip, NULL);
+    if (!insn_decode(ZYDIS_MACHINE_MODE_LONG_64, bytes, len, &in))
+        return len;
+    ZydisFormatterFormatInstruction(&f, &in.zi, in.op, in.zi.operand_count_visible, text, n, ip,
+                                    NULL);
+    return in.zi.length;
 }
 
 /* The start state: what fits a screen, and the vector registers that are named. */
@@ -86,11 +88,15 @@ void report(struct tally *t, const struct code *code, const struct state *start,
         return;
     reports_left--;
     form_reports++;
-    disassemble(code, line, sizeof line);
-    printf("DIFFERENCE ");
-    for (unsigned i = 0; i < code->len; i++)
-        printf("%02x", code->bytes[i]);
-    printf("  %s\n%s", line, text);
+    printf("DIFFERENCE");
+    for (unsigned at = 0, len; at < code->len; at += len) {
+        len = disassemble(code->bytes + at, code->len - at, code->ip + at, line, sizeof line);
+        printf("%s", at ? "          " : "");
+        for (unsigned i = 0; i < len; i++)
+            printf("%s%02x", i ? "" : " ", code->bytes[at + i]);
+        printf("  %s\n", line);
+    }
+    printf("%s", text);
     print_start(code, start);
     fflush(stdout);
 }
@@ -225,6 +231,15 @@ static void print_counts(const char *title, const struct counts *c, bool lines)
         printf("\n");
 }
 
+static void print_raised(const char *what, const struct tally *t)
+{
+    printf("exceptions on the host, %s:", what);
+    for (int i = 0; i < 32; i++)
+        if (t->raised[i])
+            printf(" #%d %llu", i, (unsigned long long)t->raised[i]);
+    printf("; none %llu\n", (unsigned long long)t->raised[32]);
+}
+
 int main(int argc, char **argv)
 {
     static const struct option longs[] = {
@@ -262,7 +277,8 @@ int main(int argc, char **argv)
     }
     size_t n;
     struct form *all = forms_make(&n);
-    struct tally compared = {0}, hidden_tally = {0}, directed_tally = {0}, narrow = {0};
+    struct tally compared = {0}, hidden_tally = {0}, directed_tally = {0}, sequences = {0},
+                 narrow = {0};
     static struct counts excluded, hidden, absent, differing, idle;
     unsigned ran = 0, n_hidden = 0;
     for (size_t i = 0; i < n; i++) {
@@ -279,7 +295,7 @@ int main(int argc, char **argv)
             struct code c = {.len = f->in.zi.length};
             enc_emit(&f->enc, bytes);
             memcpy(c.bytes, bytes, c.len);
-            disassemble(&c, text, sizeof text);
+            disassemble(c.bytes, c.len, 0, text, sizeof text);
             printf("%-14s %-56s %s\n", ZydisISASetGetString(isa), text,
                    f->excluded ? f->excluded
                    : f->hidden ? "hidden"
@@ -314,21 +330,20 @@ int main(int argc, char **argv)
     if (directed) {
         reports_per_form = 4;
         directed_run(&directed_tally);
+        sequences_run(&sequences, all, n, 4000);
         if (!engine_absent)
             narrow_run(&narrow, all, n, 8);
     }
     uint64_t differences = compared.differences + hidden_tally.differences +
-                           directed_tally.differences + narrow.differences;
+                           directed_tally.differences + sequences.differences + narrow.differences;
     print_counts("not run natively", &excluded, true);
     print_counts("hidden by the guest's CPUID, must raise #UD", &hidden, false);
     print_counts("offered to the guest, but not by this host, not compared", &absent, false);
     if (verbose) {
         print_counts("always raised an exception", &idle, false);
-        printf("exceptions on the host:");
-        for (int i = 0; i < 32; i++)
-            if (compared.raised[i])
-                printf(" #%d %llu", i, (unsigned long long)compared.raised[i]);
-        printf("; none %llu\n", (unsigned long long)compared.raised[32]);
+        print_raised("forms", &compared);
+        print_raised("sequences", &sequences);
+        print_raised("narrow", &narrow);
     }
     if (compared.sticky)
         printf("sticky flags of MXCSR differ beside the same #XM: %llu cases\n",
@@ -339,11 +354,13 @@ int main(int argc, char **argv)
                (unsigned long long)compared.cases, (unsigned long long)compared.differences,
                n_hidden, (unsigned long long)hidden_tally.differences);
     if (directed)
-        printf("directed: %llu cases, %llu differences; 32- and 16-bit code: %llu cases, "
-               "%llu differences\n",
-               (unsigned long long)directed_tally.cases,
-               (unsigned long long)directed_tally.differences, (unsigned long long)narrow.cases,
-               (unsigned long long)narrow.differences);
+        printf(
+            "directed: %llu cases, %llu differences; sequences: %llu, %llu; 32- and 16-bit code: "
+            "%llu, %llu\n",
+            (unsigned long long)directed_tally.cases,
+            (unsigned long long)directed_tally.differences, (unsigned long long)sequences.cases,
+            (unsigned long long)sequences.differences, (unsigned long long)narrow.cases,
+            (unsigned long long)narrow.differences);
     free(all);
     engine_stop();
     return differences ? 1 : 0;
