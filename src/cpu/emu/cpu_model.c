@@ -43,7 +43,8 @@ static const struct cpu_model model_host = {
             [CW_1_ECX] = V3_1_ECX | SYS_1_ECX | B(F_PCLMUL) | B(F_AES),
             [CW_1_EDX] = SYS_1_EDX,
             [CW_7_EBX] = V3_7_EBX | SYS_7_EBX | B(F_RDSEED) | B(F_ADX) | B(F_SHA),
-            [CW_7_ECX] = SYS_7_ECX | B(F_GFNI) | B(F_VAES) | B(F_VPCLMUL) | B(F_LA57),
+            [CW_7_ECX] = SYS_7_ECX | B(F_GFNI) | B(F_VAES) | B(F_VPCLMUL) | B(F_LA57) |
+                         B(F_MOVDIRI) | B(F_MOVDIR64B),
             [CW_7_EDX] = B(F_FSRM),
             [CW_D1_EAX] = SYS_D1_EAX,
             [CW_EXT1_ECX] = SYS_EXT1_ECX | B(F_ABM),
@@ -264,6 +265,7 @@ bool emu_has_isa(struct emu *c, ZydisISASet isa)
     case ZYDIS_ISA_SET_INVPCID: return cpu_has(c, F_INVPCID);
     case ZYDIS_ISA_SET_SMAP: return cpu_has(c, F_SMAP);
     case ZYDIS_ISA_SET_RDWRFSGS: return cpu_has(c, F_FSGSBASE);
+    case ZYDIS_ISA_SET_MOVDIR: return cpu_has(c, F_MOVDIRI) && cpu_has(c, F_MOVDIR64B);
     case ZYDIS_ISA_SET_RDTSCP: return cpu_has(c, F_RDTSCP);
     case ZYDIS_ISA_SET_RDPID: return cpu_has(c, F_RDPID);
     case ZYDIS_ISA_SET_RDRAND: return cpu_has(c, F_RDRAND);
