@@ -64,7 +64,7 @@ static struct rig *rig_new(void)
     struct tlb_ent e = {LINEAR, (uint64_t)(uintptr_t)r->guest - LINEAR};
     unsigned at = LINEAR >> 12 & (TLB_N - 1);
     r->set.e[TLB_R][at] = r->set.e[TLB_W][at] = e;
-    r->set.wcode[at] = &r->no_code;
+    r->set.wx[at].code = &r->no_code;
     r->c->mode = MODE_CODE64;
     r->c->cr0 = CR0_PE | CR0_NE | CR0_PG;
     r->c->cr4 = CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_OSXSAVE | CR4_PAE;

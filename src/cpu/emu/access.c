@@ -280,7 +280,7 @@ void emu_store(struct emu *c, const struct op *op, uint64_t lin, const void *buf
     const struct tlb_ent *e = &c->tlb->e[TLB_W][i];
     if (tlb_hit(e, lin, len)) {
         memcpy((void *)(uintptr_t)(lin + e->addend), buf, len);
-        if (unlikely(atomic_load_explicit(c->tlb->wcode[i], memory_order_relaxed)))
+        if (unlikely(atomic_load_explicit(c->tlb->wx[i].code, memory_order_relaxed)))
             access_stored_code(c, lin, len);
     } else {
         store_bytes(c, op, tlb_priv(c), lin, buf, len);
@@ -304,11 +304,11 @@ void access_stored_code(struct emu *c, uint64_t lin, unsigned size)
     const struct tlb_ent *e = &c->tlb->e[TLB_W][i];
     unsigned lo = (unsigned)(lin & 4095) >> 6, hi = (unsigned)((lin & 4095) + size - 1) >> 6;
     uint64_t lines = (hi == 63 ? UINT64_MAX : BIT64(hi + 1) - 1) & ~(BIT64(lo) - 1);
-    if (!(atomic_load(c->tlb->wcode[i]) & lines))
+    if (!(atomic_load(c->tlb->wx[i].code) & lines))
         return;
     c->stats.smc++;
     if (e->tag == (lin & PAGE_MASK_4K))
-        code_hit(c->vm, c->tlb->wphys[i], lines);
+        code_hit(c->vm, c->tlb->wx[i].phys, lines);
 }
 
 void *emu_rmw_ptr(struct emu *c, const struct op *op, uint64_t lin, unsigned size)
@@ -332,7 +332,7 @@ void *emu_rmw_ptr(struct emu *c, const struct op *op, uint64_t lin, unsigned siz
 void emu_rmw_done(struct emu *c, uint64_t lin, unsigned size)
 {
     unsigned i = tlb_index(lin);
-    if (c->tlb->e[TLB_W][i].tag == (lin & PAGE_MASK_4K) && unlikely(atomic_load(c->tlb->wcode[i])))
+    if (c->tlb->e[TLB_W][i].tag == (lin & PAGE_MASK_4K) && unlikely(atomic_load(c->tlb->wx[i].code)))
         access_stored_code(c, lin, size);
 }
 

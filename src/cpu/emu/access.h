@@ -67,7 +67,7 @@ static inline bool tlb_hit(const struct tlb_ent *e, uint64_t lin, unsigned size)
         const struct tlb_ent *e = &c->tlb->e[TLB_W][i];                                            \
         if (tlb_hit(e, lin, bits / 8)) {                                                           \
             memcpy((void *)(uintptr_t)(lin + e->addend), &v, sizeof v);                            \
-            if (unlikely(atomic_load_explicit(c->tlb->wcode[i], memory_order_relaxed)))            \
+            if (unlikely(atomic_load_explicit(c->tlb->wx[i].code, memory_order_relaxed)))          \
                 access_stored_code(c, lin, bits / 8);                                              \
             return;                                                                                \
         }                                                                                          \

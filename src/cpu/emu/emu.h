@@ -46,9 +46,13 @@ struct tlb_ent {
 };
 struct tlb_set {
     struct tlb_ent e[TLB_KINDS][TLB_N];
-    /* For writes: the page's word of lines that hold code; and the guest-physical pages. */
-    _Atomic uint64_t *wcode[TLB_N];
-    uint64_t wphys[TLB_N], xphys[TLB_N];
+    /* Beside e[TLB_W], at its stride: the page's word of lines that hold code, and
+     * the guest-physical page. */
+    struct {
+        _Atomic uint64_t *code;
+        uint64_t phys;
+    } wx[TLB_N];
+    uint64_t xphys[TLB_N];
 };
 struct tlb; /* all sets, and what flushing needs: tlb.c */
 

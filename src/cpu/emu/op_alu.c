@@ -89,7 +89,7 @@ DEF_CALC(64)
         memcpy(&v, p, sizeof v);                                                                   \
         v = calc_##name##bits(c, v, (uint##bits##_t)(operand));                                    \
         memcpy(p, &v, sizeof v);                                                                   \
-        if (unlikely(atomic_load_explicit(c->tlb->wcode[i], memory_order_relaxed)))                \
+        if (unlikely(atomic_load_explicit(c->tlb->wx[i].code, memory_order_relaxed)))              \
             access_stored_code(c, lin, bits / 8);                                                  \
     } else {                                                                                       \
         rm_modify(c, op, bits / 8, modify_##name##bits);                                           \

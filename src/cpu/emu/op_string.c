@@ -122,7 +122,7 @@ static uint64_t movs_run(struct emu *c, const struct op *op, uint64_t n)
     if (!n)
         return 0;
     memmove(to, from, n * size);
-    if (unlikely(atomic_load_explicit(c->tlb->wcode[tlb_index(d)], memory_order_relaxed)))
+    if (unlikely(atomic_load_explicit(c->tlb->wx[tlb_index(d)].code, memory_order_relaxed)))
         access_stored_code(c, d, (unsigned)(n * size));
     advance(c, op, R_RSI, n);
     advance(c, op, R_RDI, n);
@@ -154,7 +154,7 @@ static uint64_t stos_run(struct emu *c, const struct op *op, uint64_t n)
     else
         for (uint64_t i = 0; i < n; i++)
             memcpy(to + i * size, &v, size);
-    if (unlikely(atomic_load_explicit(c->tlb->wcode[tlb_index(d)], memory_order_relaxed)))
+    if (unlikely(atomic_load_explicit(c->tlb->wx[tlb_index(d)].code, memory_order_relaxed)))
         access_stored_code(c, d, (unsigned)(n * size));
     advance(c, op, R_RDI, n);
     return n;

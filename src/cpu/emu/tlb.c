@@ -88,8 +88,8 @@ void tlb_fill(struct emu *c, enum tlb_priv priv, enum tlb_kind kind, uint64_t li
     e->tag = page;
     e->addend = (uint64_t)(uintptr_t)host_page - page;
     if (kind == TLB_W) {
-        set->wcode[i] = code;
-        set->wphys[i] = gpa_page;
+        set->wx[i].code = code;
+        set->wx[i].phys = gpa_page;
     }
     if (kind == TLB_X)
         set->xphys[i] = gpa_page;
