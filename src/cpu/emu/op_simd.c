@@ -119,8 +119,6 @@ static __attribute__((noinline)) void run_env(struct emu *c, const struct op *op
         env.run = mxcsr_to_run(c->mxcsr);
         env.unmasked = ~(c->mxcsr >> 7) & MX_ALL;
     }
-    if (t & THUNK_FLAGS)
-        env.flags = flags_arith(c) | 2;
     if (t & THUNK_X87) {
         put_le32(c->fx + 24, 0x1f80); /* FXRSTOR loads MXCSR too */
         memcpy(pointers, c->fx + FX_POINTERS, sizeof pointers);

@@ -10,9 +10,6 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
-#if defined(__x86_64__)
-#include <cpuid.h>
-#endif
 
 #define CODE_BYTES (16u << 20)
 #define SLOTS      64u /* scratch slots at the start, one a vCPU */
@@ -77,12 +74,25 @@ static bool code_map(struct thunk_cache *tc)
 }
 
 /* Code just written through the other mapping may have been fetched before at
- * this address: a serializing instruction makes the CPU look again (SDM 9.1.3). */
+ * this address: a serializing instruction makes the CPU look again (SDM 9.1.3,
+ * 9.3). IRET to the next one, since CPUID is slow where it is intercepted. */
 static void code_sync(void)
 {
-    unsigned a, b, c, d;
-    __cpuid(0, a, b, c, d);
-    (void)(a + b + c + d);
+    __asm__ volatile("mov %%rsp, %%rcx\n\t"
+                     "sub $128, %%rsp\n\t" /* the red zone */
+                     "mov %%ss, %%eax\n\t"
+                     "push %%rax\n\t"
+                     "push %%rcx\n\t"
+                     "pushfq\n\t"
+                     "mov %%cs, %%eax\n\t"
+                     "push %%rax\n\t"
+                     "lea 1f(%%rip), %%rax\n\t"
+                     "push %%rax\n\t"
+                     "iretq\n"
+                     "1:"
+                     :
+                     :
+                     : "rax", "rcx", "cc", "memory");
 }
 
 #else

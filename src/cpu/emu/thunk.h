@@ -16,7 +16,7 @@ struct thunk_cache;
 
 /* What a thunk needs besides registers: op->src2 says what is used. */
 struct thunk_env {
-    uint64_t flags;    /* in and out: EFLAGS */
+    uint64_t flags;    /* EFLAGS: in for what reads them, out for what writes them */
     uint32_t run;      /* MXCSR to run with: everything masked, no flag set */
     uint32_t unmasked; /* exception flags that stop the instruction */
     uint32_t after;    /* MXCSR after it */
@@ -61,11 +61,10 @@ static inline thunk_fn *thunk_of(struct emu *c, const struct op *op)
     return likely(op->aux != NULL) ? (thunk_fn *)(uintptr_t)op->aux : thunk_scratch(c, op);
 }
 
-/* thunk_gen.c: rewriting and code generation; no memory of its own. */
-
-/* false: not an instruction that works on registers and one memory operand. */
+/* thunk_rewrite.c. false: not an instruction that works on registers and one
+ * memory operand. */
 bool thunk_rewrite(const struct insn *in, struct op *op);
-/* Decodes the rewritten instruction and emits its thunk; its length, or 0. The
+/* thunk_gen.c. Decodes the rewritten instruction and emits its thunk; its length, or 0. The
  * traits go to *traits, the mnemonic to *mnemonic. */
 unsigned thunk_emit(const struct op *op, uint8_t out[THUNK_CODE_MAX], uint8_t *traits,
                     ZydisMnemonic *mnemonic);
