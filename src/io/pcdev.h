@@ -62,8 +62,9 @@ struct uart_state {
     bool thre;     /* the THR-empty interrupt is due */
     bool timeout;  /* the character-timeout interrupt is due */
     bool polled;   /* what is in the FIFO went there because the guest polled */
+    bool seen;     /* the guest, interrupts on, learnt of what is in the FIFO */
     bool rts_seen; /* the guest uses RTS: honour it */
-    uint8_t polls; /* reads of LSR since the guest last set something up */
+    uint8_t polls; /* reads of LSR in a row */
     uint8_t fifo_len;
     uint8_t fifo[UART_FIFO];
     uint32_t q_head, q_len; /* bytes from outside that wait for the FIFO */

@@ -41,7 +41,7 @@
 /* Reads of LSR in a row that mean «waits for input»: the transmitter is always
  * empty, so nobody else has a reason to ask again. Drivers that start up look
  * once or twice. */
-#define POLLS_LISTENING 3
+#define POLLS_LISTENING 8
 
 static bool fifo_on(const struct uart *u)
 {
@@ -156,8 +156,10 @@ static void feed(struct uart *u)
     else if (s->polls >= POLLS_LISTENING)
         depth = 1;
     while (s->q_len && s->fifo_len < depth) {
-        if (!s->fifo_len)
+        if (!s->fifo_len) {
             s->polled = !(s->ier & IER_RDA);
+            s->seen = false;
+        }
         s->fifo[s->fifo_len++] = s->queue[s->q_head];
         s->q_head = (s->q_head + 1) % sizeof s->queue;
         s->q_len--;
@@ -169,16 +171,25 @@ static void feed(struct uart *u)
     }
 }
 
-static void clear_rx(struct uart *u)
+/* What the guest has not received yet goes back: drivers that start up try the
+ * interrupt bits and clear the FIFO before they ever look into it. The queue
+ * keeps room for a FIFO's worth. */
+static void put_back(struct uart *u)
 {
     struct uart_state *s = &u->s;
-    /* A guest that only looked has not received it yet. The queue keeps room for
-     * a FIFO's worth. */
-    while (s->polled && s->fifo_len) {
+    if (s->seen && !s->polled)
+        return;
+    while (s->fifo_len) {
         s->q_head = (s->q_head + sizeof s->queue - 1) % sizeof s->queue;
         s->queue[s->q_head] = s->fifo[--s->fifo_len];
         s->q_len++;
     }
+}
+
+static void clear_rx(struct uart *u)
+{
+    struct uart_state *s = &u->s;
+    put_back(u);
     s->polled = false;
     s->fifo_len = 0;
     s->timeout = false;
@@ -203,6 +214,7 @@ static void update_msr(struct uart *u)
 static void write_thr(struct uart *u, uint8_t v)
 {
     struct uart_state *s = &u->s;
+    s->polls = 0; /* the looks before were for room to send */
     /* The interrupt drops and comes again: an edge for each byte. */
     s->thre = false;
     update_irq(u);
@@ -210,6 +222,7 @@ static void write_thr(struct uart *u, uint8_t v)
         if (s->fifo_len < (fifo_on(u) ? UART_FIFO : 1)) {
             s->fifo[s->fifo_len++] = v;
             s->polled = false;
+            s->seen = true;
         } else {
             s->lsr_err |= LSR_OE;
             if (!fifo_on(u))
@@ -229,6 +242,7 @@ static uint8_t read_rbr(struct uart *u)
     uint8_t v = 0;
     if (s->fifo_len) {
         v = s->fifo[0];
+        s->seen = true;
         s->fifo_len--;
         memmove(s->fifo, s->fifo + 1, s->fifo_len);
     }
@@ -254,11 +268,13 @@ static void write_fcr(struct uart *u, uint8_t v)
 static void write_ier(struct uart *u, uint8_t v)
 {
     struct uart_state *s = &u->s;
-    uint8_t on = v & ~s->ier;
+    uint8_t on = v & ~s->ier, off = s->ier & ~v;
     s->polls = 0;
     s->ier = v & 0x0f;
     if (on & IER_THRE)
         s->thre = true;
+    if ((off & IER_RDA) && !s->seen)
+        put_back(u);
     if (on & IER_RDA) {
         s->polled = false;
         feed(u);
@@ -273,6 +289,8 @@ static uint8_t uart_read(void *ud, unsigned reg)
     bool dlab = s->lcr & LCR_DLAB;
     uint8_t v = 0;
 
+    if (reg != 5)
+        s->polls = 0;
     switch (reg) {
     case 0: v = dlab ? s->dll : read_rbr(u); break;
     case 1: v = dlab ? s->dlm : s->ier; break;
@@ -280,6 +298,8 @@ static uint8_t uart_read(void *ud, unsigned reg)
         v = iir(u);
         if ((v & 0x0f) == IIR_THRE)
             s->thre = false;
+        if ((v & 0x0f) == IIR_RDA || (v & 0x0f) == IIR_TIMEOUT)
+            s->seen = true;
         break;
     case 3: v = s->lcr; break;
     case 4: v = s->mcr; break;
@@ -287,6 +307,7 @@ static uint8_t uart_read(void *ud, unsigned reg)
         if (s->polls < POLLS_LISTENING)
             s->polls++;
         feed(u);
+        s->seen |= s->fifo_len && (s->ier & IER_RDA);
         v = LSR_THRE | LSR_TEMT | (s->fifo_len ? LSR_DR : 0) | s->lsr_err;
         s->lsr_err = 0;
         break;
