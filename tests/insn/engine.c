@@ -118,6 +118,7 @@ static bool set_mode(enum engine_bits bits, bool user)
         s.cs.attr = 0xcfb;
     } else if (bits == ENGINE_16) { /* compatibility mode, 16-bit code and stack */
         s.cs.selector = SEL_CODE32;
+        s.cs.base = CODE_BASE;
         s.cs.attr = 0x8fb;
         s.ss.attr = 0x8f3;
     }
@@ -203,9 +204,15 @@ bool engine_place(const struct code *code)
     return true;
 }
 
+/* 16-bit IPs count from the code pages' start. */
+static uint64_t cs_base(void)
+{
+    return current_bits == ENGINE_16 ? CODE_BASE : 0;
+}
+
 static bool load(const struct code *code, const struct state *in)
 {
-    struct vc_gprs g = {.size = sizeof g, .rip = code->ip, .rflags = in->rflags};
+    struct vc_gprs g = {.size = sizeof g, .rip = code->ip - cs_base(), .rflags = in->rflags};
     memcpy(g.gpr, in->gpr, sizeof g.gpr);
     if (vc_gprs_set(cpu, &g) != 0)
         return fail("vc_gprs_set: %s", vc_errmsg());
@@ -226,7 +233,7 @@ static void unwind(const struct vc_gprs *g, struct state *out)
     memset(frame, 0, sizeof frame);
     memcpy(frame + (6 - words), sys + (g->gpr[RSP] - SYS_BASE), 8 * words);
     out->err = words == 6 ? (uint32_t)frame[0] : 0;
-    out->rip = frame[1];
+    out->rip = frame[1] + cs_base();
     out->rflags = frame[3];
     out->gpr[RSP] = frame[4];
     out->cr2 = 0;
@@ -260,11 +267,12 @@ bool engine_run(const struct code *code, enum engine_bits bits, bool budgeted,
             return fail("vc_run: %s: %s", vc_errname(rc), vc_errmsg());
         if (vc_gprs_get(cpu, &g) != 0)
             return fail("vc_gprs_get: %s", vc_errmsg());
-        if (!code->rep || !budgeted || ex.kind != VC_EXIT_BUDGET || g.rip != code->ip || n > 4000)
+        if (!code->rep || !budgeted || ex.kind != VC_EXIT_BUDGET || g.rip + cs_base() != code->ip ||
+            n > 4000)
             break;
     }
     memcpy(out->gpr, g.gpr, sizeof out->gpr);
-    out->rip = g.rip;
+    out->rip = g.rip + cs_base();
     out->rflags = g.rflags;
     out->vector = VEC_NONE;
     out->err = 0;

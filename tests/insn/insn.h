@@ -184,7 +184,8 @@ bool compare_fix_state(const struct insn *in, const struct state *a, struct stat
 bool compare(const struct masks *m, const struct state *a, const struct state *b,
              const uint8_t *mem_a, const uint8_t *mem_b, char *text, size_t n);
 
-/* ---- running: main.c; directed.c, sequence.c; 32- and 16-bit code: narrow.c */
+/* ---- running: main.c; directed.c, sequence.c; 32- and 16-bit code:
+ * narrow.c, decimal.c */
 struct tally {
     uint64_t cases, differences;
     uint64_t sticky;     /* cases that differ in sticky flags beside #XM only */
@@ -197,6 +198,7 @@ void report(struct tally *t, const struct code *code, const struct state *start,
 void directed_run(struct tally *t);
 /* Runs of random instructions, so that what one leaves is what the next finds. */
 void sequences_run(struct tally *t, const struct form *forms, size_t n, unsigned cases);
+void decimal_run(struct tally *t);
 void narrow_run(struct tally *t, const struct form *forms, size_t n, unsigned cases);
 
 #endif

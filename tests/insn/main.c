@@ -332,7 +332,9 @@ int main(int argc, char **argv)
         directed_run(&directed_tally);
         sequences_run(&sequences, all, n, 4000);
         if (!engine_absent)
-            narrow_run(&narrow, all, n, 8);
+            decimal_run(&narrow);
+        if (!engine_absent)
+            narrow_run(&narrow, all, n, 16);
     }
     uint64_t differences = compared.differences + hidden_tally.differences +
                            directed_tally.differences + sequences.differences + narrow.differences;
