@@ -40,6 +40,7 @@ static vc_cpu *cpu;
 static uint8_t *sys, *scratch;
 static char why[512];
 static enum engine_bits current_bits;
+static uint64_t xcr0 = 7;
 
 static bool fail(const char *fmt, ...)
 {
@@ -53,6 +54,11 @@ static bool fail(const char *fmt, ...)
 const char *engine_why(void)
 {
     return why;
+}
+
+bool engine_avx(void)
+{
+    return xcr0 & 4;
 }
 
 uint8_t *engine_mem(void)
@@ -177,7 +183,9 @@ bool engine_start(const char *backend, const char *model)
         return fail("vc_fpu_get: %s", vc_errmsg());
     if (!set_mode(ENGINE_64, true))
         return false;
-    fpu.xcr0 = 7;
+    uint32_t leaf[4];
+    engine_cpuid(0xd, 0, leaf);
+    fpu.xcr0 = xcr0 = leaf[0] & 7;
     if (vc_fpu_set(cpu, &fpu) != 0)
         return fail("vc_fpu_set: %s", vc_errmsg());
     return true;
@@ -218,7 +226,7 @@ static bool load(const struct code *code, const struct state *in)
         return fail("vc_gprs_set: %s", vc_errmsg());
     struct vc_fpu fpu;
     fpu.size = sizeof fpu;
-    fpu.xcr0 = 7;
+    fpu.xcr0 = xcr0;
     memcpy(fpu.xsave, in->xsave, XS_SIZE);
     if (vc_fpu_set(cpu, &fpu) != 0)
         return fail("vc_fpu_set: %s", vc_errmsg());

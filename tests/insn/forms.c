@@ -65,8 +65,12 @@ static void add(struct set *s, const struct enc *e, const struct insn *in)
     *f = (struct form){.key = key, .enc = *e, .in = *in};
     f->enc.has_modrm = (in->zi.attributes & ZYDIS_ATTRIB_HAS_MODRM) != 0;
     f->excluded = form_exclude(in);
-    if (!f->excluded && !isa_offered(in->zi.meta.isa_set, true) && !isa_falls_back(in))
+    if (f->excluded || isa_offered(in->zi.meta.isa_set, true))
+        return;
+    if (!isa_falls_back(in))
         f->hidden = ZydisISASetGetString(in->zi.meta.isa_set);
+    else if (isa_offered(in->zi.meta.isa_set, false))
+        f->excluded = "has an older meaning for this guest than for the host";
 }
 
 /* Decodes; adds. Returns whether the encoding goes on with a ModRM byte. */

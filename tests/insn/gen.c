@@ -78,6 +78,8 @@ static void gen_fpu(const struct insn *in, uint8_t *xs)
         rnd_typed(xs + XS_XMM + 16 * i, 16, vector_kind(in));
         rnd_typed(xs + XS_YMMH + 16 * i, 16, vector_kind(in));
     }
+    if (!engine_avx())
+        memset(xs + XS_YMMH, 0, 256);
     xs[XS_HEADER] = 7;
 }
 

@@ -111,6 +111,7 @@ extern bool engine_absent; /* the host is compared with itself: tests the test *
 bool engine_start(const char *backend, const char *model);
 void engine_stop(void);
 uint8_t *engine_mem(void); /* the guest's data pages */
+bool engine_avx(void);     /* the guest has YMM registers */
 bool engine_place(const struct code *code);
 enum engine_bits { ENGINE_64, ENGINE_32, ENGINE_16 };
 /* budgeted: stop by a budget of one instruction; else run on into the INT3 that
