@@ -11,6 +11,7 @@
 struct boot_state {
     struct vc_gprs gprs;
     struct vc_sregs sregs;
+    bool firmware; /* the boot protocol starts on a PC whose firmware ran */
 };
 struct boot_ram { /* the PC's RAM: low part from 0, high part from 4 GiB */
     uint64_t low, high;

@@ -213,6 +213,7 @@ int multiboot_load(struct loader *l)
         rc = put_start(l, start, initrd);
     if (!rc)
         rc = state_flat32(l, &tables, elf.entry);
+    l->st->firmware = true;
     l->st->gprs.gpr[GPR_RAX] = BOOT_MAGIC;
     l->st->gprs.gpr[GPR_RBX] = start;
     return rc;

@@ -5,8 +5,8 @@
 
 #include "../mmu/mem.h"
 
-/* All tables lie in the BIOS segment, RSDP at PC_RSDP. */
-#define ACPI_AREA_LEN 0x10000u
+/* All tables lie in the BIOS segment, RSDP at PC_RSDP, below firmware.h's code. */
+#define ACPI_AREA_LEN 0xf000u
 
 /* A byte string that grows in a fixed buffer; what does not fit is dropped and
  * remembered. */

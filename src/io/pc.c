@@ -2,6 +2,7 @@
  * The PC platform: what is where. */
 #include "pci.h"
 #include "acpi.h"
+#include "firmware.h"
 #include "pit.h"
 #include "../base/err.h"
 
@@ -134,7 +135,8 @@ static int build(struct pc *pc, const struct vc_pc_opts *opts)
         return rc;
     if ((opts->flags & VC_PC_TESTDEV) && (rc = attach_testdev(pc)))
         return rc;
-    return acpi_write(host->mem, opts->cpus);
+    rc = acpi_write(host->mem, opts->cpus);
+    return rc ? rc : firmware_write(host->mem);
 }
 
 struct pc *pc_new(const struct pc_host *host, const struct vc_pc_opts *opts)

@@ -41,6 +41,6 @@ struct fw_cfg *pc_fw_cfg(struct pc *pc);
 #define PC_ECAM_BASE 0xe8000000ull   /* 128 buses, to 0xf0000000 */
 #define PC_IOAPIC_BASE 0xfec00000ull
 #define PC_LAPIC_BASE 0xfee00000ull
-#define PC_RSDP 0xf0000ull           /* ACPI tables: 0xf0000-0xfffff, for loaders */
+#define PC_RSDP 0xf0000ull           /* ACPI tables: 0xf0000-0xfefff, for loaders */
 
 #endif

@@ -5,6 +5,7 @@
 #include "../base/err.h"
 #include "../base/tsc.h"
 #include "../boot/boot.h"
+#include "../io/firmware.h"
 
 #define RAM_MIN  (1ull << 20)
 #define HIGH_RAM (1ull << 32)
@@ -266,6 +267,8 @@ static int boot_paused(struct vc_vm *vm, const struct vc_boot_opts *o)
     rc = boot_load(&vm->mem, &ram, o, &st);
     if (!rc)
         rc = boot_apply(cpu, &st);
+    if (!rc && st.firmware)
+        rc = firmware_devices(vm->bus);
     cpu_leave(cpu);
     return rc;
 }
