@@ -59,8 +59,9 @@ struct cpu_mail {
 
 /* Sets bits and wakes the vCPU when it sleeps. Any thread, signal handlers. */
 void mail_post(struct cpu_mail *mail, uint32_t bits);
-/* Clearing PEND_NMI takes one NMI; the bit stays set when a second one waits. */
-void mail_clear(struct cpu_mail *mail, uint32_t bits);
+/* Clearing PEND_NMI takes one NMI; the bit stays set when a second one waits.
+ * false: there was none. */
+bool mail_clear(struct cpu_mail *mail, uint32_t bits);
 /* NMIs are no longer blocked (IRET, reset): two may wait again instead of one. */
 void mail_nmi_done(struct cpu_mail *mail);
 /* Sleeps until (pending & mask) != 0 or the host time deadline_ns (0: none)

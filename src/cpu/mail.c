@@ -26,15 +26,15 @@ static void nmi_count(struct cpu_mail *mail)
     } while (!atomic_compare_exchange_weak(&mail->nmi, &old, old + 1));
 }
 
-/* One NMI leaves the latch. true: another one waits. */
-static bool nmi_take(struct cpu_mail *mail)
+/* One NMI leaves the latch, if there is one. How many there were. */
+static uint32_t nmi_take(struct cpu_mail *mail)
 {
     uint32_t old = atomic_load(&mail->nmi);
-    uint32_t left;
     do {
-        left = (old & NMI_COUNT) ? (old & NMI_COUNT) - 1 : 0;
-    } while (!atomic_compare_exchange_weak(&mail->nmi, &old, left | NMI_BUSY));
-    return left != 0;
+        if (!(old & NMI_COUNT))
+            return 0;
+    } while (!atomic_compare_exchange_weak(&mail->nmi, &old, ((old & NMI_COUNT) - 1) | NMI_BUSY));
+    return old & NMI_COUNT;
 }
 
 void mail_post(struct cpu_mail *mail, uint32_t bits)
@@ -51,13 +51,18 @@ void mail_post(struct cpu_mail *mail, uint32_t bits)
     }
 }
 
-void mail_clear(struct cpu_mail *mail, uint32_t bits)
+bool mail_clear(struct cpu_mail *mail, uint32_t bits)
 {
     atomic_fetch_and(&mail->pending, ~bits);
+    if (!(bits & PEND_NMI))
+        return true;
     /* The bit goes first and the count after it: a sender counts first and sets
-     * the bit after it, so that no NMI is left without its bit. */
-    if ((bits & PEND_NMI) && nmi_take(mail))
+     * the bit after it, so that no NMI is left without its bit. The bit of an
+     * NMI that was counted may come when that one has been taken already. */
+    uint32_t had = nmi_take(mail);
+    if (had > 1)
         atomic_fetch_or(&mail->pending, PEND_NMI);
+    return had != 0;
 }
 
 void mail_nmi_done(struct cpu_mail *mail)

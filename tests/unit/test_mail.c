@@ -37,6 +37,16 @@ Test(mail, one_nmi_waits_while_one_is_handled)
     cr_assert(!(atomic_load(&m.pending) & PEND_NMI));
 }
 
+Test(mail, the_bit_of_an_nmi_may_be_late)
+{
+    struct cpu_mail m = {.inject = -1};
+    mail_post(&m, PEND_NMI);
+    cr_assert(mail_clear(&m, PEND_NMI));
+    atomic_fetch_or(&m.pending, PEND_NMI); /* its sender was slow */
+    cr_assert(!mail_clear(&m, PEND_NMI));
+    cr_assert_eq(atomic_load(&m.pending), 0);
+}
+
 Test(mail, wait_times_out)
 {
     struct cpu_mail m = {.inject = -1};

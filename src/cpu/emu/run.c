@@ -219,7 +219,8 @@ static void take_pending(struct emu *c)
         return;
     }
     if (p & PEND_NMI) {
-        mail_clear(c->mail, PEND_NMI);
+        if (!mail_clear(c->mail, PEND_NMI))
+            return;
         c->nmi_masked = true;
         deliver(c, EV_NMI, EXC_NMI, false, 0);
         return;
