@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Guest-physical memory from the host's side: lookups and copies. */
 #include "mem.h"
+#include "guest.h"
 #include "../base/err.h"
 #include "../base/util.h"
 #include <sys/mman.h>
@@ -81,31 +82,6 @@ void mem_populate(const struct mem_region *r, uint64_t chunk)
 
 /* ---- copies ------------------------------------------------------------------- */
 
-/* The guest's vCPUs may use the same bytes meanwhile: a race that belongs to the
- * guest, which the thread sanitizer need not report. */
-#if defined(__SANITIZE_THREAD__)
-#define GUEST_RACES 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define GUEST_RACES 1
-#endif
-#endif
-
-#ifdef GUEST_RACES
-__attribute__((no_sanitize("thread"))) static void copy(void *to, const void *from, size_t n)
-{
-    volatile uint8_t *t = to;
-    const volatile uint8_t *f = from;
-    while (n--)
-        *t++ = *f++;
-}
-#else
-static void copy(void *to, const void *from, size_t n)
-{
-    memcpy(to, from, n);
-}
-#endif
-
 void mem_stored(struct mem *mem, const struct mem_region *r, uint64_t gpa, size_t len)
 {
     /* The store comes before the look: whoever decodes sets the code bit first
@@ -163,10 +139,10 @@ static bool transfer(struct mem *mem, uint64_t gpa, void *out, const void *in, u
         if (in) {
             for (uint64_t i = 0; i < run; i += 1ull << MEM_CHUNK_SHIFT)
                 mem_touch(r, at + i);
-            copy(host, (const uint8_t *)in + done, run);
+            guest_copy(host, (const uint8_t *)in + done, run);
             after_store(mem, r, at, run);
         } else {
-            copy((uint8_t *)out + done, host, run);
+            guest_copy((uint8_t *)out + done, host, run);
         }
         done += run;
     }

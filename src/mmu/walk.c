@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The page walk. Sections are those of the Intel SDM, volume 3. */
 #include "walk.h"
+#include "guest.h"
 #include "../base/util.h"
 #include <virtcore/vm.h>
 
@@ -60,7 +61,7 @@ static void *slot_host(const struct slot *s)
 
 /* Where there is no memory a bus answers a read with all ones: such an entry is
  * present and, in the formats that have reserved bits, has them set. */
-static uint64_t slot_load(const struct slot *s)
+GUEST_UNSEEN static uint64_t slot_load(const struct slot *s)
 {
     if (!s->region)
         return s->size == 4 ? UINT32_MAX : UINT64_MAX;
@@ -71,7 +72,8 @@ static uint64_t slot_load(const struct slot *s)
 
 /* Sets flags in an entry that was read as `pte`. false: it changed meanwhile and
  * must be looked at anew. Writes to ROM, and to nothing, are dropped. */
-static bool slot_set(const struct walk_ctx *k, const struct slot *s, uint64_t pte, uint64_t flags)
+GUEST_UNSEEN static bool slot_set(const struct walk_ctx *k, const struct slot *s, uint64_t pte,
+                                  uint64_t flags)
 {
     if (!k->update || (pte & flags) == flags || !s->region || !(s->region->prot & VC_MEM_WRITE))
         return true;

@@ -203,7 +203,7 @@ static void load_bytes(struct emu *c, const struct op *op, enum tlb_priv priv, u
         unsigned n = (unsigned)min_u64(left, 4096 - (at & 4095));
         struct target t = lookup(c, op, priv, TLB_R, at);
         if (t.host) {
-            memcpy(p, t.host, n);
+            guest_copy(p, t.host, n);
         } else {
             if (op)
                 emu_at(c, op);
@@ -220,7 +220,7 @@ static void store_part(struct emu *c, const struct op *op, const struct target *
                        unsigned n)
 {
     if (t->host) {
-        memcpy(t->host, buf, n);
+        guest_copy(t->host, buf, n);
         mem_stored(c->env->mem, t->region, t->gpa, n);
     } else if (!t->drop) {
         uint8_t copy[256];
@@ -269,7 +269,7 @@ void emu_load(struct emu *c, const struct op *op, uint64_t lin, void *buf, unsig
 {
     const struct tlb_ent *e = &c->tlb->e[TLB_R][tlb_index(lin)];
     if (tlb_hit(e, lin, len))
-        memcpy(buf, (const void *)(uintptr_t)(lin + e->addend), len);
+        guest_copy(buf, (const void *)(uintptr_t)(lin + e->addend), len);
     else
         load_bytes(c, op, tlb_priv(c), lin, buf, len);
 }
@@ -279,7 +279,7 @@ void emu_store(struct emu *c, const struct op *op, uint64_t lin, const void *buf
     unsigned i = tlb_index(lin);
     const struct tlb_ent *e = &c->tlb->e[TLB_W][i];
     if (tlb_hit(e, lin, len)) {
-        memcpy((void *)(uintptr_t)(lin + e->addend), buf, len);
+        guest_copy((void *)(uintptr_t)(lin + e->addend), buf, len);
         if (unlikely(atomic_load_explicit(c->tlb->wx[i].code, memory_order_relaxed)))
             access_stored_code(c, lin, len);
     } else {

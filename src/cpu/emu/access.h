@@ -5,6 +5,7 @@
 #define EMU_ACCESS_H
 
 #include "emu.h"
+#include "../../mmu/guest.h"
 
 /* ---- linear addresses ------------------------------------------------------ */
 
@@ -55,7 +56,7 @@ static inline bool tlb_hit(const struct tlb_ent *e, uint64_t lin, unsigned size)
         const struct tlb_ent *e = &c->tlb->e[TLB_R][tlb_index(lin)];                               \
         if (tlb_hit(e, lin, bits / 8)) {                                                           \
             uint##bits##_t v;                                                                      \
-            memcpy(&v, (const void *)(uintptr_t)(lin + e->addend), sizeof v);                      \
+            guest_copy(&v, (const void *)(uintptr_t)(lin + e->addend), sizeof v);                  \
             return v;                                                                              \
         }                                                                                          \
         return (uint##bits##_t)access_load(c, op, lin, bits / 8);                                  \
@@ -66,7 +67,7 @@ static inline bool tlb_hit(const struct tlb_ent *e, uint64_t lin, unsigned size)
         unsigned i = tlb_index(lin);                                                               \
         const struct tlb_ent *e = &c->tlb->e[TLB_W][i];                                            \
         if (tlb_hit(e, lin, bits / 8)) {                                                           \
-            memcpy((void *)(uintptr_t)(lin + e->addend), &v, sizeof v);                            \
+            guest_copy((void *)(uintptr_t)(lin + e->addend), &v, sizeof v);                        \
             if (unlikely(atomic_load_explicit(c->tlb->wx[i].code, memory_order_relaxed)))          \
                 access_stored_code(c, lin, bits / 8);                                              \
             return;                                                                                \

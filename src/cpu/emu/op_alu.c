@@ -86,9 +86,9 @@ DEF_CALC(64)
     if (tlb_hit(e, lin, bits / 8)) {                                                               \
         void *p = (void *)(uintptr_t)(lin + e->addend);                                            \
         uint##bits##_t v;                                                                          \
-        memcpy(&v, p, sizeof v);                                                                   \
+        guest_copy(&v, p, sizeof v);                                                               \
         v = calc_##name##bits(c, v, (uint##bits##_t)(operand));                                    \
-        memcpy(p, &v, sizeof v);                                                                   \
+        guest_copy(p, &v, sizeof v);                                                               \
         if (unlikely(atomic_load_explicit(c->tlb->wx[i].code, memory_order_relaxed)))              \
             access_stored_code(c, lin, bits / 8);                                                  \
     } else {                                                                                       \

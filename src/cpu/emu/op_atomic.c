@@ -76,6 +76,12 @@ static void set_zf(struct emu *c, bool zf)
     flags_set_arith(c, (flags_arith(c) & ~FL_ZF) | (zf ? FL_ZF : 0));
 }
 
+GUEST_UNSEEN static bool cas8(void *p, uint64_t *old, uint64_t new)
+{
+    return __atomic_compare_exchange_n((uint64_t *)p, old, new, false, __ATOMIC_SEQ_CST,
+                                       __ATOMIC_SEQ_CST);
+}
+
 /* Two halves of n bytes each: EDX:EAX or RDX:RAX against memory, ECX:EBX or
  * RCX:RBX into it. */
 static void wide(struct emu *c, const struct op *op, unsigned n)
@@ -92,8 +98,7 @@ static void wide(struct emu *c, const struct op *op, unsigned n)
     bool same;
     if (p && n == 4) {
         uint64_t w = want[1] << 32 | want[0], v = new[1] << 32 | new[0];
-        same = __atomic_compare_exchange_n((uint64_t *)p, &w, v, false, __ATOMIC_SEQ_CST,
-                                           __ATOMIC_SEQ_CST);
+        same = cas8(p, &w, v);
         old[0] = (uint32_t)w, old[1] = w >> 32;
         emu_rmw_done(c, lin, size);
     } else if (p) {

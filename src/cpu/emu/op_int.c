@@ -51,7 +51,7 @@ uint8_t implicit_segment(const struct insn *in)
                                              : SEG_DS;
 }
 
-static bool cas(void *p, unsigned size, uint64_t old, uint64_t new)
+GUEST_UNSEEN static bool cas(void *p, unsigned size, uint64_t old, uint64_t new)
 {
     switch (size) {
     case 1: {
@@ -78,7 +78,7 @@ static bool cas(void *p, unsigned size, uint64_t old, uint64_t new)
 static uint64_t get(const void *p, unsigned size)
 {
     uint64_t v = 0;
-    memcpy(&v, p, size);
+    guest_copy(&v, p, size);
     return v;
 }
 
@@ -111,7 +111,7 @@ uint64_t rm_modify_at(struct emu *c, const struct op *op, uint64_t lin, unsigned
         } else {
             old = get(p, size);
             new = fn(c, op, old);
-            memcpy(p, &new, size);
+            guest_copy(p, &new, size);
         }
         emu_rmw_done(c, lin, size);
         return old;

@@ -42,7 +42,7 @@ static inline __attribute__((always_inline)) uint64_t address(struct emu *c, con
     {                                                                                              \
         unsigned size = enc == VEX256 ? 32 : 16;                                                   \
         check(c, op, enc);                                                                         \
-        memcpy(c->ymm[op->dst], simd_load(c, op, address(c, op, size, false), size), size);        \
+        guest_copy(c->ymm[op->dst], simd_load(c, op, address(c, op, size, false), size), size);    \
         clear_upper(c, op->dst, enc);                                                              \
         NEXT;                                                                                      \
     }                                                                                              \
@@ -183,7 +183,7 @@ static void h_store_high(struct emu *c, const struct op *op)
         vec128 m[2];                                                                               \
         unsigned size = enc == VEX256 ? 32 : 16;                                                   \
         check(c, op, enc);                                                                         \
-        memcpy(m, simd_load(c, op, address(c, op, size, false), size), size);                      \
+        guest_copy(m, simd_load(c, op, address(c, op, size, false), size), size);                  \
         for (unsigned i = 0; i < (enc == VEX256 ? 2u : 1u); i++) {                                 \
             vec128 a = xmm(c, op->src2)[i], b = m[i];                                              \
             xmm(c, op->dst)[i] = expr;                                                             \

@@ -121,7 +121,7 @@ static uint64_t movs_run(struct emu *c, const struct op *op, uint64_t n)
         n = min_u64(n, (uint64_t)(to - from) / size);
     if (!n)
         return 0;
-    memmove(to, from, n * size);
+    guest_move(to, from, n * size);
     if (unlikely(atomic_load_explicit(c->tlb->wx[tlb_index(d)].code, memory_order_relaxed)))
         access_stored_code(c, d, (unsigned)(n * size));
     advance(c, op, R_RSI, n);
@@ -150,10 +150,10 @@ static uint64_t stos_run(struct emu *c, const struct op *op, uint64_t n)
         return 0;
     uint8_t *to = (uint8_t *)(uintptr_t)(d + ed->addend);
     if (size == 1 || v == 0)
-        memset(to, (int)(v & 0xff), n * size);
+        guest_fill(to, (uint8_t)v, n * size);
     else
         for (uint64_t i = 0; i < n; i++)
-            memcpy(to + i * size, &v, size);
+            guest_copy(to + i * size, &v, size);
     if (unlikely(atomic_load_explicit(c->tlb->wx[tlb_index(d)].code, memory_order_relaxed)))
         access_stored_code(c, d, (unsigned)(n * size));
     advance(c, op, R_RDI, n);

@@ -65,7 +65,7 @@ simd_store(struct emu *c, const struct op *op, uint64_t lin, const void *buf, un
     unsigned i = tlb_index(lin);
     const struct tlb_ent *e = &c->tlb->e[TLB_W][i];
     if (tlb_hit(e, lin, size)) {
-        memcpy((void *)(uintptr_t)(lin + e->addend), buf, size);
+        guest_copy((void *)(uintptr_t)(lin + e->addend), buf, size);
         if (unlikely(atomic_load_explicit(c->tlb->wx[i].code, memory_order_relaxed)))
             access_stored_code(c, lin, size);
         return;
