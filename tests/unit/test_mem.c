@@ -288,10 +288,13 @@ Test(mem, copies_race_with_changes)
 Test(mem_host, file_size_limit_is_an_error)
 {
     cr_assert_eq(mem_init(&mem, 64 * MIB), 0);
-    struct rlimit lim = {MIB, MIB};
+    struct rlimit old, lim;
+    getrlimit(RLIMIT_FSIZE, &old);
+    lim = (struct rlimit){MIB, old.rlim_max};
     setrlimit(RLIMIT_FSIZE, &lim);
     expect(mem_add(&mem, 0, 2 * MIB, RWX, NULL), VC_EPERM);
     expect(mem_add(&mem, 0, MIB, RWX, NULL), 0);
+    setrlimit(RLIMIT_FSIZE, &old);
     mem_fini(&mem);
 }
 
