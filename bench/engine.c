@@ -4,7 +4,7 @@
  * program: it is linked at a fixed address below 4 GiB, and its image is copied
  * to the same addresses in the guest.
  *
- *   bench-engine [-r ROUNDS] [-b BACKEND] [KERNEL...]
+ *   bench-engine [-r ROUNDS] [-b BACKEND] [-j] (-j: translated) [KERNEL...]
  */
 #include "kernels.h"
 #include <math.h>
@@ -40,14 +40,15 @@ struct guest {
     uint64_t done; /* address of the code that says so */
 };
 
-static struct guest guest_new(const char *backend)
+static struct guest guest_new(const char *backend, uint32_t engine)
 {
+    struct vc_vm_opts opts = {.size = sizeof opts, .engine = engine};
     struct guest g;
     uint64_t base = (uint64_t)(uintptr_t)__executable_start & ~4095ull;
     uint64_t end = ((uint64_t)(uintptr_t)_end + 4095) & ~4095ull;
     static const uint8_t done[] = {0xe6, DONE_PORT, 0xf4}; /* out; hlt */
 
-    g.vm = vc_open(backend, NULL);
+    g.vm = vc_open(backend, &opts);
     g.cpu = NULL;
     if (!g.vm || vc_map(g.vm, 0, STACK_TOP, VC_MEM_RWX) ||
         vc_map(g.vm, base, end - base, VC_MEM_RWX) ||
@@ -125,15 +126,18 @@ int main(int argc, char **argv)
 {
     const char *backend = "emu";
     int rounds = 5, opt;
-    while ((opt = getopt(argc, argv, "r:b:")) != -1) {
+    uint32_t engine = VC_ENGINE_INTERP;
+    while ((opt = getopt(argc, argv, "r:b:j")) != -1) {
         if (opt == 'r')
             rounds = atoi(optarg);
         else if (opt == 'b')
             backend = optarg;
+        else if (opt == 'j')
+            engine = VC_ENGINE_JIT;
         else
             return 2;
     }
-    struct guest g = guest_new(backend);
+    struct guest g = guest_new(backend, engine);
     printf("%-10s %-8s %10s %10s %8s %8s\n", "kernel", "group", "native us", "guest us", "ratio",
            "MIPS");
     const char *group = NULL;

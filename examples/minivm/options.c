@@ -22,6 +22,7 @@ void options_help(void)
          "  -m, --memory SIZE    RAM: 512M, 2G; a plain number is in MiB (default 512M)\n"
          "  -c, --cpus N         virtual CPUs (default 1)\n"
          "  -b, --backend NAME   auto, kvm, emu or pv (default auto)\n"
+         "  -e, --engine NAME    how emu runs code: auto, interp or jit (default auto)\n"
          "  -t, --timeout S      end the run after S seconds\n"
          "      --testdev        attach the test devices of kvm-unit-tests\n"
          "  -s, --stats          say at the end what the engine did\n"
@@ -91,16 +92,35 @@ static bool parse_seconds(const char *s, double *seconds)
     return true;
 }
 
+static bool parse_engine(const char *text, unsigned *engine)
+{
+    static const char *const names[] = {"auto", "interp", "jit"}; /* enum vc_engine */
+    for (unsigned i = 0; i < 3; i++)
+        if (!strcmp(text, names[i])) {
+            *engine = i;
+            return true;
+        }
+    return false;
+}
+
 enum { OPT_TESTDEV = 256 };
 
 static const struct option long_options[] = {
-    {"kernel", required_argument, NULL, 'k'},    {"initrd", required_argument, NULL, 'i'},
-    {"append", required_argument, NULL, 'a'},    {"flat", no_argument, NULL, 'f'},
-    {"memory", required_argument, NULL, 'm'},    {"cpus", required_argument, NULL, 'c'},
-    {"backend", required_argument, NULL, 'b'},   {"timeout", required_argument, NULL, 't'},
-    {"testdev", no_argument, NULL, OPT_TESTDEV}, {"stats", no_argument, NULL, 's'},
-    {"verbose", no_argument, NULL, 'v'},         {"help", no_argument, NULL, 'h'},
-    {"version", no_argument, NULL, 'V'},         {0},
+    {"kernel", required_argument, NULL, 'k'},
+    {"initrd", required_argument, NULL, 'i'},
+    {"append", required_argument, NULL, 'a'},
+    {"flat", no_argument, NULL, 'f'},
+    {"memory", required_argument, NULL, 'm'},
+    {"cpus", required_argument, NULL, 'c'},
+    {"backend", required_argument, NULL, 'b'},
+    {"timeout", required_argument, NULL, 't'},
+    {"engine", required_argument, NULL, 'e'},
+    {"testdev", no_argument, NULL, OPT_TESTDEV},
+    {"stats", no_argument, NULL, 's'},
+    {"verbose", no_argument, NULL, 'v'},
+    {"help", no_argument, NULL, 'h'},
+    {"version", no_argument, NULL, 'V'},
+    {0},
 };
 
 static int parse_option(struct options *o, int c)
@@ -110,6 +130,7 @@ static int parse_option(struct options *o, int c)
     case 'i': o->initrd = optarg; return 0;
     case 'a': o->append = optarg; return 0;
     case 'b': o->backend = optarg; return 0;
+    case 'e': return parse_engine(optarg, &o->engine) ? 0 : wrong("not an engine", optarg);
     case 'f': o->flat = true; return 0;
     case 's': o->stats = true; return 0;
     case 'v': o->verbose = true; return 0;
@@ -128,7 +149,7 @@ int options_parse(struct options *o, int argc, char **argv)
     *o = (struct options){.backend = "auto", .ram = 512u << 20, .cpus = 1};
     argv[0] = "minivm"; /* what getopt's messages begin with */
     int c, rc = 0;
-    while (!rc && (c = getopt_long(argc, argv, "k:i:a:fm:c:b:t:svhV", long_options, NULL)) != -1)
+    while (!rc && (c = getopt_long(argc, argv, "k:i:a:fm:c:b:e:t:svhV", long_options, NULL)) != -1)
         rc = parse_option(o, c);
     if (rc || o->command == COMMAND_HELP || o->command == COMMAND_VERSION)
         return rc;

@@ -29,6 +29,7 @@ struct options {
     const char *append;
     uint64_t ram;
     unsigned cpus;
+    unsigned engine; /* enum vc_engine */
     double timeout; /* seconds; 0: none */
     bool flat, testdev, stats, verbose;
 };

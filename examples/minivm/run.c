@@ -167,6 +167,7 @@ static bool build(struct machine *m, const struct image *image, const struct ima
     struct vc_vm_opts opts = {
         .size = sizeof opts,
         .mem_quota = o->ram + (16u << 20),
+        .engine = o->engine,
         .log = log_line,
         .log_ud = m,
         .log_level = o->verbose ? VC_LOG_DEBUG : VC_LOG_WARN,

@@ -13,11 +13,11 @@ extern "C" {
 
 /* Feature bits of a backend, in vc_probe_info.features and vc_vm_info.features. */
 #define VC_FEAT_BUDGET_INSNS (1u << 0) /* vc_run stops after a number of instructions */
-#define VC_FEAT_BUDGET_NS (1u << 1)    /* vc_run stops after a time */
-#define VC_FEAT_SMP (1u << 2)          /* several vCPUs run in parallel */
-#define VC_FEAT_SINGLE_STEP (1u << 3)
-#define VC_FEAT_DIRTY_LOG (1u << 4)
-#define VC_FEAT_HW (1u << 5) /* uses hardware extensions */
+#define VC_FEAT_BUDGET_NS    (1u << 1) /* vc_run stops after a time */
+#define VC_FEAT_SMP          (1u << 2) /* several vCPUs run in parallel */
+#define VC_FEAT_SINGLE_STEP  (1u << 3)
+#define VC_FEAT_DIRTY_LOG    (1u << 4)
+#define VC_FEAT_HW           (1u << 5) /* uses hardware extensions */
 
 struct vc_probe_info {
     size_t size;
@@ -35,14 +35,23 @@ VC_API int vc_probe(const char *backend, struct vc_probe_info *info);
  * Any thread. */
 VC_API const char *vc_backend_name(unsigned index);
 
+/* How the emu backend runs code. Both give the same results; what the translator
+ * does not know it leaves to the interpreter. */
+enum vc_engine {
+    VC_ENGINE_AUTO = 0, /* the interpreter, for now */
+    VC_ENGINE_INTERP = 1,
+    VC_ENGINE_JIT = 2 /* translated code; VC_ENOTSUP where the host refuses that */
+};
+
 struct vc_vm_opts {
     size_t size;
-    uint64_t mem_quota; /* bytes of RAM the partition may map; 0: 64 GiB */
-    uint32_t max_cpus;  /* 0: what the backend can */
+    uint64_t mem_quota;    /* bytes of RAM the partition may map; 0: 64 GiB */
+    uint32_t max_cpus;     /* 0: what the backend can */
     const char *cpu_model; /* "host" (also NULL), "x86-64-v2", "x86-64-v3" */
     vc_log_fn *log;        /* NULL: no log */
     void *log_ud;
-    int log_level; /* the least urgent level that is passed on */
+    int log_level;   /* the least urgent level that is passed on */
+    uint32_t engine; /* enum vc_engine */
 };
 
 /* Opens a partition: no memory, no vCPU, no device. backend is "auto" or a
@@ -70,12 +79,12 @@ struct vc_vm_info {
 VC_API int vc_info(vc_vm *vm, struct vc_vm_info *info);
 
 /* Memory protection of a region, as the guest sees it. */
-#define VC_MEM_READ (1u << 0)
+#define VC_MEM_READ  (1u << 0)
 #define VC_MEM_WRITE (1u << 1)
-#define VC_MEM_EXEC (1u << 2)
-#define VC_MEM_RWX (VC_MEM_READ | VC_MEM_WRITE | VC_MEM_EXEC)
-#define VC_MEM_ROM (VC_MEM_READ | VC_MEM_EXEC) /* writes are dropped */
-#define VC_MEM_LOG (1u << 8)                   /* keep a dirty log */
+#define VC_MEM_EXEC  (1u << 2)
+#define VC_MEM_RWX   (VC_MEM_READ | VC_MEM_WRITE | VC_MEM_EXEC)
+#define VC_MEM_ROM   (VC_MEM_READ | VC_MEM_EXEC) /* writes are dropped */
+#define VC_MEM_LOG   (1u << 8)                   /* keep a dirty log */
 
 /* Maps zeroed RAM of `len` bytes at guest-physical `gpa`. Both are multiples of
  * 4096, len > 0, gpa + len <= 2^46. VC_EEXIST when it overlaps a region,

@@ -55,6 +55,8 @@ struct cpu_mail {
     _Atomic uint32_t sipi_vector;
     _Atomic int32_t inject; /* vector of vc_inject_irq; -1: none */
     _Atomic uint32_t nmi;   /* how many NMIs PEND_NMI stands for: mail.c */
+    /* A word of the engine's that a post sets to 0, so that it looks here; or NULL. */
+    _Atomic(_Atomic uint64_t *) doorbell;
 };
 
 /* Sets bits and wakes the vCPU when it sleeps. Any thread, signal handlers. */

@@ -5,6 +5,7 @@
 #include "tlb.h"
 #include "access.h"
 #include "fetch.h"
+#include "jit/jit.h"
 #include "../../base/err.h"
 #include "../../mmu/guest.h"
 #include <linux/membarrier.h>
@@ -26,6 +27,8 @@ struct code_cache {
     uint64_t bytes, retired_bytes;
     _Atomic uint64_t epoch;
     bool barrier; /* membarrier is there */
+    bool draining;    /* translations wait until nobody runs old ones */
+    uint64_t drained; /* the epoch to wait for */
 };
 
 static unsigned hash_phys(uint64_t phys, uint32_t mode)
@@ -62,6 +65,7 @@ static void free_list(struct block *b, bool by_hash)
 {
     while (b) {
         struct block *next = by_hash ? b->next_hash : b->next_retired;
+        jit_block_free(b->jit);
         free(b);
         b = next;
     }
@@ -115,6 +119,8 @@ static void kill_block(struct code_cache *cc, struct block *b)
     /* Whoever is inside leaves at its next instruction. */
     for (unsigned i = 0; i <= b->nops; i++)
         __atomic_store_n(&b->op[i].fn, op_dead, __ATOMIC_RELAXED);
+    if (b->jit)
+        jit_block_kill(b->jit);
     b->retired = atomic_fetch_add(&cc->epoch, 1) + 1;
     b->next_retired = cc->retired;
     cc->retired = b;
@@ -122,7 +128,8 @@ static void kill_block(struct code_cache *cc, struct block *b)
     cc->retired_bytes += block_size(b);
 }
 
-static void reclaim(struct code_cache *cc)
+/* The oldest epoch that a running vCPU may still hold references of. */
+static uint64_t oldest_seen(struct code_cache *cc)
 {
     uint64_t min = UINT64_MAX;
     for (unsigned i = 0; i < cc->vm->ncpu; i++) {
@@ -133,12 +140,19 @@ static void reclaim(struct code_cache *cc)
         if (seen < min)
             min = seen;
     }
+    return min;
+}
+
+static void reclaim(struct code_cache *cc)
+{
+    uint64_t min = oldest_seen(cc);
     struct block **pp = &cc->retired;
     while (*pp) {
         struct block *b = *pp;
         if (b->retired <= min) {
             *pp = b->next_retired;
             cc->retired_bytes -= block_size(b);
+            jit_block_free(b->jit);
             free(b);
         } else {
             pp = &b->next_retired;
@@ -168,18 +182,19 @@ void code_drop_all(struct code_cache *cc)
 /* The 64-byte lines of `page` that a block covers. */
 static uint64_t block_lines(const struct block *b, uint64_t page)
 {
-    uint64_t first, last; /* byte offsets in page */
+    uint64_t first, last, more = 0; /* byte offsets in page */
     if ((b->phys & PAGE_MASK_4K) == page) {
         first = b->phys & 4095;
         last = first + b->bytes - 1;
         if (last > 4095)
             last = 4095;
+        more = b->lines;
     } else {
         first = 0;
         last = (b->phys & 4095) + b->bytes - 1 - 4096;
     }
     unsigned lo = (unsigned)(first >> 6), hi = (unsigned)(last >> 6);
-    return (hi == 63 ? UINT64_MAX : BIT64(hi + 1) - 1) & ~(BIT64(lo) - 1);
+    return more | ((hi == 63 ? UINT64_MAX : BIT64(hi + 1) - 1) & ~(BIT64(lo) - 1));
 }
 
 static bool on_page(const struct block *b, uint64_t page)
@@ -221,6 +236,7 @@ void code_hit(void *ctx, uint64_t gpa_page, uint64_t lines)
 
 static void let_go(struct emu *c)
 {
+    c->jit_link = NULL;
     tlb_new_gens(c);
     jcache_retag(c);
     c->block = NULL;
@@ -260,10 +276,8 @@ void code_quiesce(struct emu *c)
 void jcache_retag(struct emu *c)
 {
     uint64_t user = c->cpl == 3;
-    c->jcache->tag = c->tlbs->cur->gen << 8 | c->mode << 1 | user;
+    c->jtag = c->tlbs->cur->gen << 8 | c->mode << 1 | user;
 }
-
-/* ---- lookup -------------------------------------------------------------------- */
 
 /* Lines are marked before the bytes are read; a store by another vCPU either
  * sees the mark or was visible before the barrier. */
@@ -277,6 +291,51 @@ static void mark_lines(struct code_cache *cc, const struct mem_region *r, uint64
     if (cc->vm->ncpu > 1 && cc->barrier)
         syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
 }
+
+/* ---- translating ------------------------------------------------------------------ */
+
+/* Room for one more? When the memory is full everything goes, and translating
+ * starts anew when no vCPU can be inside. */
+static bool jit_room(struct code_cache *cc, struct jit *jit)
+{
+    if (cc->draining && oldest_seen(cc) >= cc->drained) {
+        jit_rewind(jit);
+        cc->draining = false;
+    }
+    if (!cc->draining && jit_full(jit)) {
+        drop_all(cc);
+        cc->draining = true;
+        cc->drained = atomic_load(&cc->epoch);
+    }
+    return !cc->draining;
+}
+
+void block_translate(struct emu *c, struct block *b)
+{
+    struct code_cache *cc = c->vm->code;
+    const struct mem_region *r = mem_find(c->env->mem, b->phys);
+
+    if (c->mode != MODE_CODE64 || b->phys2 != NO_PAGE || !r || !r->code)
+        return;
+    pthread_mutex_lock(&cc->lock);
+    if (!atomic_load(&b->dead) && !b->jit && jit_room(cc, c->vm->jit)) {
+        /* The whole page is watched while it is read. */
+        uint64_t page = b->phys & PAGE_MASK_4K, lines = 0;
+        uint64_t had = atomic_load(mem_code_word(r, page));
+        mark_lines(cc, r, page, UINT64_MAX);
+        struct jit_block *jb = jit_translate(c, b, r->host + (page - r->gpa), &lines);
+        if (jb) {
+            b->lines = lines;
+            __atomic_store_n(&b->jit, jb, __ATOMIC_RELEASE);
+        } else {
+            lines = 0;
+        }
+        atomic_fetch_and(mem_code_word(r, page), had | lines);
+    }
+    pthread_mutex_unlock(&cc->lock);
+}
+
+/* ---- lookup -------------------------------------------------------------------- */
 
 static struct block *find(struct code_cache *cc, uint64_t phys, uint32_t mode)
 {
@@ -403,7 +462,8 @@ struct block *block_lookup_slow(struct emu *c, uint64_t lin)
         fetch_check_cs(c, b->bytes);
     struct jcache_ent *e = &c->jcache->e[jcache_index(lin)];
     e->lin = lin;
-    e->tag = c->jcache->tag;
+    e->tag = c->jtag;
     e->block = b;
+    e->code = !c->vm->jit ? NULL : b->jit ? b->jit->code : jit_stubs(c->vm->jit)->leave_r10;
     return b;
 }

@@ -8,6 +8,7 @@
 #include "emu.h"
 
 #define BLOCK_MAX_OPS 64
+#define BLOCK_HOT     12 /* entries after which a block is translated */
 #define BLOCK_REACH   (BLOCK_MAX_OPS * 15u) /* bytes that many instructions may have */
 #define NO_PAGE       UINT64_MAX
 
@@ -17,6 +18,9 @@ struct block {
     uint32_t mode;  /* MODE_* */
     uint16_t nops;  /* instructions; ops has one more when the last falls through */
     uint16_t bytes;
+    uint16_t hot;          /* times entered by the interpreter */
+    struct jit_block *jit; /* its translation */
+    uint64_t lines;        /* of its first page that it depends on beyond its own bytes */
     _Atomic bool dead;
     uint64_t retired; /* epoch */
     struct block *next_hash;
@@ -29,11 +33,11 @@ struct jcache_ent {
     uint64_t lin;
     uint64_t tag;
     struct block *block;
+    const void *code; /* where translated code goes on */
 };
 #define JCACHE_BITS 12
 struct jcache {
     struct jcache_ent e[1u << JCACHE_BITS];
-    uint64_t tag; /* generation of the TLB slot, mode and privilege: entries of now */
     _Atomic uint64_t
         seen; /* epoch this vCPU has dropped its references of; UINT64_MAX: not running */
 };
@@ -62,11 +66,14 @@ static inline struct block *block_lookup(struct emu *c)
 {
     uint64_t lin = c->rip + c->seg[SEG_CS].base;
     struct jcache_ent *e = &c->jcache->e[jcache_index(lin)];
-    if (likely(e->lin == lin && e->tag == c->jcache->tag &&
+    if (likely(e->lin == lin && e->tag == c->jtag &&
                !atomic_load_explicit(&e->block->dead, memory_order_relaxed)))
         return e->block;
     return block_lookup_slow(c, lin);
 }
+
+/* A block became hot: translates it when that is possible now. */
+void block_translate(struct emu *c, struct block *b);
 
 /* mem->code_hit: drops blocks of those lines. */
 void code_hit(void *ctx, uint64_t gpa_page, uint64_t lines);

@@ -221,6 +221,7 @@ void decode_block(struct emu *c, const uint8_t *bytes, unsigned avail, unsigned 
             in.ends_block = true;
         }
         ended = in.ends_block;
+        op->flags |= ended ? OP_END : 0;
         off += in.zi.length;
         n++;
     }

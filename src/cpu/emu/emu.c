@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The `emu` backend: opening a partition's engine, its vCPUs, and the table. */
 #include "block.h"
+#include "jit/jit.h"
 #include "run.h"
 #include "state.h"
 #include "sys.h"
@@ -37,6 +38,7 @@ static void emu_close(struct backend_vm *bvm)
     }
     code_cache_free(vm->code);
     thunk_cache_free(vm->thunks);
+    jit_free(vm->jit);
     pthread_mutex_destroy(&vm->lock);
     pthread_mutex_destroy(&vm->split_lock);
     free(vm);
@@ -61,6 +63,14 @@ static int emu_open(const struct vc_vm_opts *opts, const struct cpu_env *env,
     if (!vm->thunks) {
         emu_close((struct backend_vm *)vm);
         return vc_errcode();
+    }
+    if (opts->engine == VC_ENGINE_JIT) {
+        vm->jit = jit_new();
+        if (!vm->jit) {
+            emu_close((struct backend_vm *)vm);
+            return err_set(VC_ENOTSUP, "the host refuses executable memory, or has none: use the "
+                                       "interpreter");
+        }
     }
     env->mem->code_ctx = vm;
     env->mem->code_hit = code_hit;
@@ -91,7 +101,10 @@ static void emu_cpu_free(struct backend_cpu *bc)
         code_cpu_gone(c);
         pthread_mutex_unlock(&c->vm->lock);
     }
+    if (c->mail)
+        atomic_store(&c->mail->doorbell, NULL);
     tlb_free(c);
+    free(c->trans);
     free(c->jcache);
     free(c->decoded);
     free(c);
@@ -121,6 +134,13 @@ static int emu_cpu_new(struct backend_vm *bvm, vc_cpu *handle, unsigned index,
         return err_set(VC_ENOMEM, "no host memory for a vCPU; close other programs");
     }
     atomic_store(&c->jcache->seen, UINT64_MAX);
+    c->self = c;
+    c->trans = vm->jit ? trans_new() : NULL;
+    if (vm->jit && !c->trans) {
+        emu_cpu_free((struct backend_cpu *)c);
+        return err_set(VC_ENOMEM, "no host memory for a vCPU; close other programs");
+    }
+    atomic_store(&mail->doorbell, &c->icount_check);
     emu_reset(c, false);
     pthread_mutex_lock(&vm->lock);
     vm->cpu[index] = c;

@@ -224,12 +224,19 @@ struct emu {
     } replay;
     uint64_t deadline_ns; /* of the time budget; 0: none */
 
-    uint64_t icount_check; /* the dispatcher looks at budgets when icount passes this */
+    _Atomic uint64_t icount_check; /* the dispatcher looks at budgets when icount passes this */
     uint64_t icount_limit; /* of the instruction budget; UINT64_MAX: none */
     uint64_t idle_start;
     struct decode_out *decoded;
     struct tlb *tlbs;
     struct jcache *jcache; /* rip -> block: block.c */
+    /* Of jump cache entries that hold now: TLB slot's generation, mode, privilege. */
+    uint64_t jtag;
+    struct emu *self; /* for translated code, whose GS base is here */
+    struct jit_link *jit_link;
+    uint64_t jit_tmp;
+    uint32_t jit_cont;
+    struct trans *trans;
     struct emu_vm *vm;
     const struct cpu_env *env;
     vc_cpu *handle;
@@ -244,6 +251,7 @@ struct emu_vm {
     struct cpu_env env;
     struct code_cache *code;
     struct thunk_cache *thunks;
+    struct jit *jit; /* NULL: interpreted only */
     struct emu *cpu[64];
     unsigned ncpu;
     pthread_mutex_t lock;

@@ -11,6 +11,8 @@ uint32_t flags_arith(const struct emu *c)
 {
     if (c->cc_op == CC_FLAGS)
         return (uint32_t)c->cc_src & FL_ARITH;
+    if (c->cc_op == CC_HOST)
+        return (uint32_t)(c->cc_src >> 8 & 0xd5) | (c->cc_src & 1 ? FL_OF : 0);
 
     unsigned bits = 8u << (c->cc_op & 3);
     uint64_t mask = bits == 64 ? UINT64_MAX : BIT64(bits) - 1;

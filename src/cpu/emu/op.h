@@ -34,6 +34,7 @@ struct op {
 #define OP_LOCK 0x01u
 #define OP_REP 0x02u   /* F3 before a string instruction */
 #define OP_REPNE 0x04u /* F2 before a string instruction */
+#define OP_END 0x08u   /* the handler does not go on to the next op */
 #define OP_USER1 0x40u /* the handler's own */
 #define OP_USER2 0x80u
 

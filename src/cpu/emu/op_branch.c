@@ -22,14 +22,15 @@ void jump_near(struct emu *c, const struct op *op, uint64_t ip)
 static inline __attribute__((always_inline)) void chain(struct emu *c)
 {
     uint32_t p = atomic_load_explicit(&c->mail->pending, memory_order_acquire);
-    if (unlikely((p & c->pend_mask) || c->icount >= c->icount_check || c->mode & MODE_STEP))
+    if (unlikely((p & c->pend_mask) || c->icount >= atomic_load_explicit(&c->icount_check, memory_order_relaxed) || c->mode & MODE_STEP))
         return;
     uint64_t lin = c->rip + c->seg[SEG_CS].base;
     const struct jcache_ent *e = &c->jcache->e[jcache_index(lin)];
-    if (unlikely(e->lin != lin || e->tag != c->jcache->tag))
+    if (unlikely(e->lin != lin || e->tag != c->jtag))
         return;
     struct block *b = e->block;
-    if (unlikely(atomic_load_explicit(&b->dead, memory_order_relaxed)))
+    if (unlikely(atomic_load_explicit(&b->dead, memory_order_relaxed) || b->jit ||
+                 ++b->hot == BLOCK_HOT))
         return;
     c->block = b;
     c->gpr[R_IPB] = c->rip;
@@ -82,7 +83,7 @@ static inline bool cond_fast(const struct emu *c, unsigned cond)
         case 15: return (int64_t)a > (int64_t)s;
         default: break;
         }
-    } else if (group != CC_FLAGS) {
+    } else if (group != CC_FLAGS && group != CC_HOST) {
         uint64_t r = c->cc_dst << shift;
         switch (cond) {
         case 4: return r == 0;

@@ -5,13 +5,20 @@
 #include "access.h"
 #include "block.h"
 #include "flags.h"
+#include "jit/jit.h"
 #include "sys.h"
 #include "../../base/err.h"
+#include <asm/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 enum { J_FAULT = 1, J_EXIT = 2 };
 
 /* How far the dispatcher goes without a look at the clock. */
 #define CHECK_INSNS 20000u
+/* So near the end of an instruction budget it goes one by one: more than a block
+ * or a translation does at once. */
+#define EXACT_INSNS 160u
 
 /* ---- raising ------------------------------------------------------------------- */
 
@@ -305,6 +312,12 @@ static void step(struct emu *c)
 
 /* ---- the loop ------------------------------------------------------------------------ */
 
+/* The count at which the dispatcher looks around; 0 when the doorbell rang. */
+static uint64_t bell(const struct emu *c)
+{
+    return atomic_load_explicit(&c->icount_check, memory_order_relaxed);
+}
+
 static void check_budget(struct emu *c)
 {
     c->block = NULL;
@@ -313,9 +326,14 @@ static void check_budget(struct emu *c)
         emu_exit(c, VC_EXIT_BUDGET, false);
     if (c->deadline_ns && host_now_ns() >= c->deadline_ns)
         emu_exit(c, VC_EXIT_BUDGET, false);
-    c->icount_check = c->icount + CHECK_INSNS;
+    atomic_store(&c->icount_check, c->icount + CHECK_INSNS);
     if (c->icount_limit - c->icount <= CHECK_INSNS)
-        c->icount_check = c->icount_limit - min_u64(c->icount_limit - c->icount, BLOCK_MAX_OPS);
+        atomic_store(&c->icount_check,
+                     c->icount_limit - min_u64(c->icount_limit - c->icount, EXACT_INSNS));
+    /* Who posts rings the bell after it: one that was just silenced rings again. */
+    atomic_thread_fence(memory_order_seq_cst);
+    if (atomic_load(&c->mail->pending) & c->pend_mask)
+        atomic_store(&c->icount_check, 0);
 }
 
 /* Near the end of an instruction budget: one at a time, to stop exactly. */
@@ -341,9 +359,9 @@ static _Noreturn void loop(struct emu *c)
             take_pending(c);
             continue;
         }
-        if (unlikely(c->icount >= c->icount_check)) {
+        if (unlikely(c->icount >= bell(c))) {
             check_budget(c);
-            if (c->icount >= c->icount_check && !(c->mode & MODE_STEP)) {
+            if (c->icount >= bell(c) && !(c->mode & MODE_STEP)) {
                 step_exact(c);
                 continue;
             }
@@ -353,6 +371,17 @@ static _Noreturn void loop(struct emu *c)
             continue;
         }
         struct block *b = block_lookup(c);
+        if (c->vm->jit) {
+            if (b->jit) {
+                jit_run(c, b);
+                continue;
+            }
+            if (++b->hot >= BLOCK_HOT && b->hot < BLOCK_HOT + 4) {
+                block_translate(c, b);
+                if (b->jit)
+                    continue;
+            }
+        }
         c->block = b;
         c->gpr[R_IPB] = c->rip;
         c->icount += b->nops;
@@ -401,10 +430,16 @@ int emu_run(struct emu *c, const struct vc_budget *budget, struct vc_exit *exit)
     c->icount_limit = UINT64_MAX;
     if (budget->insns && budget->insns < UINT64_MAX - c->icount)
         c->icount_limit = c->icount + budget->insns;
-    c->icount_check = 0;
+    atomic_store(&c->icount_check, 0);
     take_answer(c);
     code_online(c);
     emu_mode_changed(c);
+
+    unsigned long gs = 0;
+    if (c->vm->jit) {
+        syscall(SYS_arch_prctl, ARCH_GET_GS, &gs);
+        syscall(SYS_arch_prctl, ARCH_SET_GS, c);
+    }
 
     int j = setjmp(jb);
     if (j != J_EXIT) {
@@ -416,6 +451,8 @@ int emu_run(struct emu *c, const struct vc_budget *budget, struct vc_exit *exit)
         }
         loop(c);
     }
+    if (c->vm->jit)
+        syscall(SYS_arch_prctl, ARCH_SET_GS, gs);
     code_offline(c);
     c->stats.insns = c->icount;
     c->stats.run_ns += host_now_ns() - t0;

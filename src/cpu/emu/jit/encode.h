@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT
+ * Writing a guest instruction again with host registers. */
+#ifndef JIT_ENCODE_H
+#define JIT_ENCODE_H
+
+#include "asm.h"
+
+/* How an instruction's register operands map. guest: number 0-15. */
+struct remap {
+    uint8_t guest, host;
+};
+
+/* What trans.c knows of the instruction at hand. */
+struct encoding {
+    const ZydisDecodedInstruction *zi;
+    const uint8_t *bytes;
+    bool has_mem;           /* the rm operand is memory: it becomes [r10] */
+    int reg, rm, opc, vvvv; /* guest registers of those fields; -1: not a general register */
+    unsigned h_reg, h_rm, h_opc, h_vvvv; /* what they become */
+    bool high8;                          /* uses AH, CH, DH or BH: no REX allowed */
+    bool low8;                           /* uses SPL..DIL-like numbers in 8 bits: REX needed */
+};
+
+/* Fills everything but h_*; false: of a form that this file cannot write. */
+bool encoding_of(struct encoding *e, const ZydisDecodedInstruction *zi,
+                 const ZydisDecodedOperand *zop, const uint8_t *bytes);
+/* Writes it; false: impossible with these registers. */
+bool encoding_put(struct asmbuf *a, const struct encoding *e);
+
+#endif

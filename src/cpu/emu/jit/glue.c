@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: MIT
+ * Between translated code and C: entering it, interpreting single instructions
+ * for it, linking its jumps. */
+#include "../access.h"
+#include "../flags.h"
+#include "jit.h"
+
+/* Flags as LAHF and SETO leave them in AX: what translated code keeps. */
+static void flags_to_host(struct emu *c)
+{
+    if (c->cc_op == CC_HOST)
+        return;
+    uint32_t f = flags_arith(c);
+    c->cc_src = (f & 0xd5) << 8 | (f & FL_OF ? 1 : 0);
+    c->cc_op = CC_HOST;
+}
+
+void op_jit_return(struct emu *c, const struct op *op)
+{
+    (void)op;
+    c->jit_cont = 1;
+}
+
+/* The block was dropped by its own store: leave after the instruction. */
+static bool must_leave(const struct jit_site *site)
+{
+    return atomic_load_explicit(&site->parent->dead, memory_order_relaxed);
+}
+
+uint32_t jit_do_callout(struct emu *c, struct jit_site *site)
+{
+    struct block *unit = &site->unit;
+    const struct op *op = unit->op;
+
+    c->icount += site->before + 1u;
+    c->block = unit;
+    c->op = op;
+    c->jit_cont = 0;
+    op->fn(c, op);
+    c->block = NULL;
+    c->op = NULL;
+    flags_to_host(c);
+    if (!c->jit_cont)
+        return 0;
+    if (must_leave(site)) {
+        c->rip = op_next_ip(c, op);
+        return 0;
+    }
+    c->icount -= site->before + 1u;
+    return 1;
+}
+
+uint32_t jit_do_stored(struct emu *c, struct jit_site *site, uint64_t lin)
+{
+    access_stored_code(c, lin, site->size);
+    if (!must_leave(site))
+        return 1;
+    c->icount += site->before + 1u;
+    c->rip = op_next_ip(c, site->unit.op);
+    return 0;
+}
+
+static void link_jump(struct emu *c, struct jit_link *link)
+{
+    uint64_t lin = c->rip;
+    const struct jcache_ent *e = &c->jcache->e[jcache_index(lin)];
+    if (e->lin != lin || e->tag != c->jtag || !e->block->jit ||
+        atomic_load_explicit(&e->block->dead, memory_order_relaxed))
+        return;
+    /* Both lie in one code memory, less than 2 GiB long. */
+    ptrdiff_t to_exec = e->block->jit->code - e->block->jit->entry;
+    const uint8_t *from = link->disp + 4 + to_exec;
+    int32_t d = (int32_t)(e->block->jit->code - from);
+    __atomic_store_n((int32_t *)(void *)link->disp, d, __ATOMIC_RELEASE);
+}
+
+void jit_run(struct emu *c, struct block *b)
+{
+    struct jcache_ent *e = &c->jcache->e[jcache_index(c->rip)];
+    if (e->block == b)
+        e->code = b->jit->code;
+    flags_to_host(c);
+    c->jit_link = NULL;
+    c->block = NULL;
+    c->op = NULL;
+    c->gpr[R_IPB] = c->rip & PAGE_MASK_4K;
+    jit_stubs(c->vm->jit)->enter(c, b->jit->code);
+    /* It left by a jump that could be linked: next time, if the target is known
+     * by now. Nothing was let go of since. */
+    if (c->jit_link)
+        link_jump(c, c->jit_link);
+}

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: MIT
+ * Code memory, mapped twice so that nothing is writable and executable at once,
+ * and the pieces of code that everything else leaves through. */
+#include "../flags.h"
+#include "../tlb.h"
+#include "asm.h"
+#include "jit.h"
+#include "../../../base/err.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define CODE_SIZE  (64u << 20)
+#define CODE_BLOCK 65536u /* room that must be left for one block */
+
+struct jit {
+    uint8_t *w;
+    const uint8_t *x;
+    size_t used, first;
+    struct jit_stubs stubs;
+};
+
+/* Guest registers that live in host registers: guest number, host number. */
+static const uint8_t pinned[][2] = {
+    {0, H_RAX}, {1, H_RCX}, {2, H_RDX},  {3, H_RBX},  {4, H_R9},   {5, H_RBP},
+    {6, H_RSI}, {7, H_RDI}, {12, H_R12}, {13, H_R13}, {14, H_R14}, {15, H_R15},
+};
+static const uint8_t saved[] = {H_RBX, H_RBP, H_R12, H_R13, H_R14, H_R15};
+
+static void load_guest(struct asmbuf *a)
+{
+    for (unsigned i = 0; i < ARRAY_LEN(pinned); i++)
+        gs_load(a, pinned[i][1], GPR_OFF(pinned[i][0]));
+}
+
+static void store_guest(struct asmbuf *a)
+{
+    for (unsigned i = 0; i < ARRAY_LEN(pinned); i++)
+        gs_store(a, pinned[i][1], GPR_OFF(pinned[i][0]));
+}
+
+static void push_pop(struct asmbuf *a, unsigned opcode, unsigned reg)
+{
+    if (reg >= 8)
+        put8(a, 0x41);
+    put8(a, opcode | (reg & 7));
+}
+
+static void rsp_add(struct asmbuf *a, int n)
+{
+    put8(a, 0x48);
+    put8(a, 0x83);
+    put8(a, n < 0 ? 0xec : 0xc4);
+    put8(a, (unsigned)(n < 0 ? -n : n));
+}
+
+static void emit_enter(struct asmbuf *a)
+{
+    for (unsigned i = 0; i < ARRAY_LEN(saved); i++)
+        push_pop(a, 0x50, saved[i]);
+    rsp_add(a, -8);
+    mov_reg(a, H_R11, H_RSI);
+    load_guest(a);
+    put8(a, 0x41), put8(a, 0xff), put8(a, 0xe3); /* jmp r11 */
+}
+
+static void emit_leave(struct asmbuf *a)
+{
+    store_guest(a);
+    rsp_add(a, 8);
+    for (unsigned i = ARRAY_LEN(saved); i-- > 0;)
+        push_pop(a, 0x58, saved[i]);
+    put8(a, 0xc3);
+}
+
+/* Calls fn(c, r11, r10); 0 in its answer: leave. */
+static void emit_call_c(struct asmbuf *a, uint64_t fn, const uint8_t *leave)
+{
+    store_guest(a);
+    gs_load(a, H_RDI, EMU_OFF(self));
+    mov_reg(a, H_RSI, H_R11);
+    mov_reg(a, H_RDX, H_R10);
+    rsp_add(a, -8);
+    mov_imm64(a, H_RAX, fn);
+    put8(a, 0xff), put8(a, 0xd0); /* call rax */
+    rsp_add(a, 8);
+    put8(a, 0x41), put8(a, 0x89), put8(a, 0xc3); /* mov r11d, eax */
+    load_guest(a);
+    put8(a, 0x45), put8(a, 0x85), put8(a, 0xdb); /* test r11d, r11d */
+    uint8_t *stop = jump_cc(a, 4, NULL);
+    put8(a, 0xc3);
+    patch_here(a, stop);
+    rsp_add(a, 8);
+    jump_to(a, leave);
+}
+
+/* r10: guest IP (linear, in 64-bit mode). SDM has no name for this: an inline
+ * probe of the jump cache. */
+static void emit_lookup(struct asmbuf *a, const uint8_t *leave_r10)
+{
+    mov_reg(a, H_R11, H_R10);
+    put8(a, 0x49), put8(a, 0xc1), put8(a, 0xeb), put8(a, JCACHE_BITS); /* shr r11, bits */
+    put8(a, 0x45), put8(a, 0x31), put8(a, 0xd3);                       /* xor r11d, r10d */
+    put8(a, 0x41), put8(a, 0x81), put8(a, 0xe3);                       /* and r11d, mask */
+    put32(a, (1u << JCACHE_BITS) - 1);
+    put8(a, 0x49), put8(a, 0xc1), put8(a, 0xe3), put8(a, 5); /* shl r11, 5 */
+    gs_op(a, true, 0x03, H_R11, EMU_OFF(jcache));            /* add r11, jcache */
+    mem_op(a, 0x3b, H_R10, H_R11, offsetof(struct jcache_ent, lin));
+    jump_cc(a, 5, leave_r10);
+    mem_op(a, 0x8b, H_R8, H_R11, offsetof(struct jcache_ent, tag));
+    gs_op(a, true, 0x3b, H_R8, EMU_OFF(jtag));
+    jump_cc(a, 5, leave_r10);
+    mov_reg(a, H_R8, H_R10);
+    put8(a, 0x49), put8(a, 0x81), put8(a, 0xe0), put32(a, 0xfffff000u); /* and r8, -4096 */
+    gs_store(a, H_R8, GPR_OFF(R_IPB));
+    put8(a, 0x41), put8(a, 0xff); /* jmp [r11 + code] */
+    put8(a, 0x63), put8(a, offsetof(struct jcache_ent, code));
+}
+
+static void emit_link(struct asmbuf *a, const uint8_t *leave)
+{
+    gs_store(a, H_R11, EMU_OFF(jit_link));
+    jump_to(a, leave);
+}
+
+static void emit_stubs(struct jit *jit)
+{
+    struct asmbuf a = {jit->w, jit->w + 4096, jit->x - jit->w, false};
+    struct jit_stubs *s = &jit->stubs;
+
+    s->enter = (void (*)(struct emu *, const uint8_t *))(uintptr_t)here(&a);
+    emit_enter(&a);
+    s->leave_r10 = here(&a);
+    gs_store(&a, H_R10, EMU_OFF(rip));
+    s->leave = here(&a);
+    emit_leave(&a);
+    s->lookup = here(&a);
+    emit_lookup(&a, s->leave_r10);
+    s->callout = here(&a);
+    emit_call_c(&a, (uint64_t)(uintptr_t)jit_do_callout, s->leave);
+    s->stored = here(&a);
+    emit_call_c(&a, (uint64_t)(uintptr_t)jit_do_stored, s->leave);
+    s->link = here(&a);
+    emit_link(&a, s->leave);
+    jit->first = jit->used = (size_t)(a.w - jit->w + 63) & ~(size_t)63;
+}
+
+struct jit *jit_new(void)
+{
+    struct jit *jit = calloc(1, sizeof *jit);
+    int fd = memfd_create("virtcore-code", MFD_CLOEXEC);
+    if (!jit || fd < 0 || ftruncate(fd, CODE_SIZE)) {
+        if (fd >= 0)
+            close(fd);
+        free(jit);
+        return NULL;
+    }
+    jit->w = mmap(NULL, CODE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+    jit->x = mmap(NULL, CODE_SIZE, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_NORESERVE, fd, 0);
+    close(fd);
+    if (jit->w == MAP_FAILED || jit->x == MAP_FAILED) {
+        jit_free(jit);
+        return NULL;
+    }
+    emit_stubs(jit);
+    return jit;
+}
+
+void jit_free(struct jit *jit)
+{
+    if (!jit)
+        return;
+    if (jit->w != MAP_FAILED)
+        munmap(jit->w, CODE_SIZE);
+    if (jit->x != MAP_FAILED)
+        munmap((void *)(uintptr_t)jit->x, CODE_SIZE);
+    free(jit);
+}
+
+const struct jit_stubs *jit_stubs(const struct jit *jit)
+{
+    return &jit->stubs;
+}
+
+bool jit_full(const struct jit *jit)
+{
+    return CODE_SIZE - jit->used < 2 * CODE_BLOCK;
+}
+
+void jit_rewind(struct jit *jit)
+{
+    jit->used = jit->first;
+}
+
+bool jit_space(struct jit *jit, struct asmbuf *a)
+{
+    if (jit_full(jit))
+        return false;
+    *a = (struct asmbuf){jit->w + jit->used, jit->w + jit->used + CODE_BLOCK, jit->x - jit->w,
+                         false};
+    return true;
+}
+
+void jit_commit(struct jit *jit, const struct asmbuf *a)
+{
+    jit->used = (size_t)(a->w - jit->w + 15) & ~(size_t)15;
+}

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: MIT
+ * Translating a block: decodes on past branches that are not taken, works out
+ * which flags are live, then writes each instruction, natively or as a call of
+ * the interpreter. */
+#include "trans.h"
+#include "../../../mmu/guest.h"
+#include "../int.h"
+#include <stdlib.h>
+
+/* ---- decoding ------------------------------------------------------------------ */
+
+static bool is_jcc(const struct tinsn *t)
+{
+    return t->zi.meta.category == ZYDIS_CATEGORY_COND_BR &&
+           t->zop[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE &&
+           (t->zi.opcode_map == ZYDIS_OPCODE_MAP_0F ? (t->zi.opcode & 0xf0) == 0x80
+                                                    : (t->zi.opcode & 0xf0) == 0x70);
+}
+
+static void adopt(struct tinsn *ti, const struct op *op, unsigned piece)
+{
+    ti->op = *op;
+    ti->op.off = (uint16_t)(op->off + piece);
+    if (op->base == R_IPB * 8)
+        ti->op.disp += piece;
+    if (ti->zop[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE && ti->zop[0].imm.is_relative)
+        ti->op.disp += piece;
+    ti->off = ti->op.off;
+}
+
+/* Pieces up to branches, one after the other while they fall through. */
+static void decode(struct trans *t, const uint8_t *bytes, unsigned avail)
+{
+    ZydisDecoder dec;
+    unsigned at = 0;
+    ZydisDecoderInit(&dec, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+    for (bool more = true; more && at < avail && t->n < TRANS_MAX;) {
+        struct decode_out *out = t->c->decoded;
+        unsigned room = TRANS_MAX - t->n;
+        decode_block(t->c, bytes + at, avail - at, avail - at,
+                     room < BLOCK_MAX_OPS ? room : BLOCK_MAX_OPS, out);
+        if (out->needs_next_page || !out->nops)
+            break;
+        more = false;
+        for (unsigned i = 0; i < out->nops; i++) {
+            struct tinsn *ti = &t->insn[t->n];
+            ti->bytes = bytes + at + out->op[i].off;
+            if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&dec, ti->bytes, avail - at - out->op[i].off,
+                                                     &ti->zi, ti->zop))) {
+                t->undecodable = true;
+                break;
+            }
+            adopt(ti, &out->op[i], t->start + at);
+            t->n++;
+            more = i + 1 == out->nops && is_jcc(ti);
+        }
+        at += out->used;
+        if (t->undecodable)
+            break;
+    }
+    t->end = t->start + at;
+    if (t->undecodable && t->n)
+        t->end = t->insn[t->n - 1].off + t->insn[t->n - 1].op.len;
+}
+
+/* ---- liveness --------------------------------------------------------------------- */
+
+static uint32_t live_at_ip(struct trans *t, int64_t off)
+{
+    if (off < 0 || off > 4095)
+        return FL_ARITH;
+    return flags_live_at(t->page, (unsigned)off, t->lines);
+}
+
+static void liveness(struct trans *t)
+{
+    uint32_t live = live_at_ip(t, t->end);
+    for (unsigned i = t->n; i-- > 0;) {
+        struct tinsn *ti = &t->insn[i];
+        flags_effect(&ti->zi, ti->zop, &ti->use, &ti->def);
+        ti->live_after = live;
+        ti->kind = trans_kind(ti);
+        if (ti->kind == T_JCC) {
+            ti->live_taken = live_at_ip(t, ti->op.disp);
+            live |= ti->live_taken;
+        } else if (ti->kind == T_JMP) {
+            live = ti->live_after = live_at_ip(t, ti->op.disp);
+        } else if (ti->kind == T_CALL) {
+            live = ti->live_after = live_at_ip(t, ti->op.disp);
+        } else if (ti->kind == T_RET || ti->kind == T_JMP_IND || ti->kind == T_CALL_IND) {
+            live = ti->live_after = FL_ARITH;
+        } else if (ti->kind == T_CALLOUT) {
+            ti->use = FL_ARITH;
+            ti->def = 0;
+        }
+        live = (live & ~ti->def) | ti->use;
+        ti->live_before = live;
+    }
+}
+
+/* ---- the whole block ----------------------------------------------------------------- */
+
+/* Lets the dispatcher in when something waits or a budget is near. Its first
+ * instruction is long enough to be replaced by a jump at once. */
+static void put_entry(struct trans *t)
+{
+    gs_load(&t->a, H_R10, EMU_OFF(icount));
+    gs_op(&t->a, true, 0x3b, H_R10, EMU_OFF(icount_check));
+    t->poll_disp = jump_cc(&t->a, 3, NULL); /* jae */
+}
+
+static void put_ip_exit(struct trans *t, unsigned off, const uint8_t *to)
+{
+    gs_load(&t->a, H_R10, GPR_OFF(R_IPB));
+    lea_disp(&t->a, H_R10, H_R10, (int32_t)off);
+    jump_to(&t->a, to);
+}
+
+static struct jit_block *finish(struct trans *t)
+{
+    struct jit_block *jb = calloc(1, sizeof *jb);
+    if (!jb)
+        return NULL;
+    /* Where polls, and a dropped block's entry, go: the block's start is next. */
+    patch_here(&t->a, t->poll_disp);
+    jb->dead = here(&t->a);
+    put_ip_exit(t, t->start, t->stubs->leave_r10);
+    if (t->a.full) {
+        free(jb);
+        return NULL;
+    }
+    jb->code = t->entry + t->a.to_exec;
+    jb->entry = t->entry;
+    jb->owned = t->owned;
+    jb->nowned = t->nowned;
+    return jb;
+}
+
+struct trans *trans_new(void)
+{
+    return malloc(sizeof(struct trans));
+}
+
+struct jit_block *jit_translate(struct emu *c, struct block *b, const uint8_t *page,
+                                uint64_t *lines)
+{
+    struct jit *jit = c->vm->jit;
+    struct trans *t = c->trans;
+
+    memset(t, 0, offsetof(struct trans, cold));
+    t->c = c;
+    t->block = b;
+    t->stubs = jit_stubs(jit);
+    t->start = (unsigned)(b->phys & 4095);
+    guest_copy(t->page, page, sizeof t->page);
+    t->lines = lines;
+    if (!jit_space(jit, &t->a))
+        return NULL;
+    t->entry = t->a.w;
+    decode(t, t->page + t->start, 4096 - t->start);
+    if (!t->n)
+        return NULL;
+    liveness(t);
+    t->flags = IN_MEMORY;
+    put_entry(t);
+    for (unsigned i = 0; i < t->n && !t->failed && !t->a.full; i++)
+        trans_insn(t, &t->insn[i], i);
+    if (!t->ended)
+        trans_exit(t, t->n, t->end, live_at_ip(t, t->end));
+    trans_cold(t);
+    struct jit_block *jb = t->failed || t->a.full ? NULL : finish(t);
+    if (!jb) {
+        for (unsigned i = 0; i < t->nowned; i++)
+            free(t->owned[i]);
+        free(t->owned);
+        return NULL;
+    }
+    jit_commit(jit, &t->a);
+    *lines |= t->end > t->start
+                  ? ((t->end - 1) >> 6 >= 63 ? UINT64_MAX : BIT64(((t->end - 1) >> 6) + 1) - 1) &
+                        ~(BIT64(t->start >> 6) - 1)
+                  : 0;
+    return jb;
+}
+
+void jit_block_kill(struct jit_block *jb)
+{
+    /* jmp dead, in one aligned store over the entry's first instruction. */
+    int32_t disp = (int32_t)(jb->dead - (jb->code + 5));
+    uint64_t v;
+    memcpy(&v, jb->entry, 8);
+    v = (v & 0xffffff0000000000ull) | (uint64_t)(uint32_t)disp << 8 | 0xe9;
+    __atomic_store_n((uint64_t *)(void *)jb->entry, v, __ATOMIC_SEQ_CST);
+}
+
+void jit_block_free(struct jit_block *jb)
+{
+    if (!jb)
+        return;
+    for (unsigned i = 0; i < jb->nowned; i++)
+        free(jb->owned[i]);
+    free(jb->owned);
+    free(jb);
+}
