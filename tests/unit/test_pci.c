@@ -32,6 +32,7 @@ static void dev_free(struct pci_dev *d)
 static void setup(void)
 {
     struct vc_pc_opts opts = {.size = sizeof opts, .ram = 4 << 20, .cpus = 1};
+    reg = cfg_writes = freed = 0;
     rig_init(opts.ram);
     rig.pc = pc_new(&rig.host, &opts);
     cr_assert(rig.pc, "%s", vc_errmsg());
