@@ -236,6 +236,10 @@ struct emu {
     struct jit_link *jit_link;
     uint64_t jit_tmp;
     uint32_t jit_cont;
+    uint8_t simd_live; /* JIT_SIMD_*: guest vectors and MXCSR are in the host's registers */
+    uint8_t simd_may;  /* which of them the guest may use now */
+    uint8_t jit_skip;  /* the next block is interpreted */
+    uint32_t host_mxcsr;
     struct trans *trans;
     struct emu_vm *vm;
     const struct cpu_env *env;

@@ -180,7 +180,7 @@ static void h_env(struct emu *c, const struct op *op)
 
 /* ---- selection --------------------------------------------------------------- */
 
-static bool thunk_isa(ZydisISASet isa)
+bool simd_isa(ZydisISASet isa)
 {
     switch (isa) {
     case ZYDIS_ISA_SET_PENTIUMMMX:
@@ -212,7 +212,7 @@ static bool thunk_isa(ZydisISASet isa)
 
 static bool select_thunk(struct emu *c, struct insn *in, struct op *op)
 {
-    if (!thunk_isa(in->zi.meta.isa_set) || !thunk_make(c, in, op))
+    if (!simd_isa(in->zi.meta.isa_set) || !thunk_make(c, in, op))
         return false;
     unsigned t = op->src2;
     bool mem = t & (THUNK_LOAD | THUNK_STORE);

@@ -189,6 +189,15 @@ static void sleep_halted(struct emu *c)
         emu_exit(c, VC_EXIT_BUDGET, false);
 }
 
+static void take_flush(struct emu *c, uint32_t p)
+{
+    if (!(p & PEND_FLUSH))
+        return;
+    mail_clear(c->mail, PEND_FLUSH);
+    emu_flush_all(c);
+    code_quiesce(c);
+}
+
 /* Everything that the pending word may hold, most urgent first. */
 static void take_pending(struct emu *c)
 {
@@ -206,11 +215,7 @@ static void take_pending(struct emu *c)
         mail_clear(c->mail, PEND_TIME);
         emu_exit(c, VC_EXIT_BUDGET, false);
     }
-    if (p & PEND_FLUSH) {
-        mail_clear(c->mail, PEND_FLUSH);
-        emu_flush_all(c);
-        code_quiesce(c);
-    }
+    take_flush(c, p);
     if (p & PEND_STOP)
         mail_clear(c->mail, PEND_STOP);
     if (p & PEND_INIT) {
@@ -372,16 +377,17 @@ static _Noreturn void loop(struct emu *c)
         }
         struct block *b = block_lookup(c);
         if (c->vm->jit) {
-            if (b->jit) {
+            if (b->jit && !c->jit_skip) {
                 jit_run(c, b);
                 continue;
             }
-            if (++b->hot >= BLOCK_HOT && b->hot < BLOCK_HOT + 4) {
+            if (!b->jit && ++b->hot >= BLOCK_HOT && b->hot < BLOCK_HOT + 4) {
                 block_translate(c, b);
                 if (b->jit)
                     continue;
             }
         }
+        c->jit_skip = 0;
         c->block = b;
         c->gpr[R_IPB] = c->rip;
         c->icount += b->nops;
@@ -401,6 +407,21 @@ static void take_answer(struct emu *c)
                                             : e->u.mmio.data;
     c->replay.rec[c->replay.n - 1].data = v;
     c->replay.at = 0;
+}
+
+/* An instruction that left for a device is done before anything else happens: an
+ * interrupt between its access and its end would find it undone. */
+static void finish_restarted(struct emu *c)
+{
+    if (!c->replay.n || c->replay.insn != c->icount || c->halted || c->wait_sipi)
+        return;
+    c->block = NULL;
+    c->op = NULL;
+    take_flush(c, atomic_load(&c->mail->pending) & c->pend_mask);
+    if (c->mode & MODE_STEP)
+        step(c);
+    else
+        step_exact(c);
 }
 
 static void take_queued(struct emu *c)
@@ -439,6 +460,8 @@ int emu_run(struct emu *c, const struct vc_budget *budget, struct vc_exit *exit)
     if (c->vm->jit) {
         syscall(SYS_arch_prctl, ARCH_GET_GS, &gs);
         syscall(SYS_arch_prctl, ARCH_SET_GS, c);
+        __asm__ volatile("stmxcsr %0" : "=m"(c->host_mxcsr));
+        c->simd_live = 0;
     }
 
     int j = setjmp(jb);
@@ -448,6 +471,8 @@ int emu_run(struct emu *c, const struct vc_budget *budget, struct vc_exit *exit)
             deliver_fault(c);
         } else if (c->queued.valid) {
             take_queued(c);
+        } else {
+            finish_restarted(c);
         }
         loop(c);
     }

@@ -52,6 +52,10 @@ size_t thunk_cache_used(const struct thunk_cache *tc);
 /* Turns a decoded instruction into op: rewritten bytes in imm, guest registers
  * in dst (ModRM.reg) and src (ModRM.rm), traits in src2, the thunk in aux (NULL
  * when the code memory is full). false: it cannot run as a thunk. */
+/* Legacy SSE with a 16-byte operand that need not be aligned. */
+bool simd_unaligned_ok(ZydisMnemonic m);
+/* An instruction set of vectors. */
+bool simd_isa(ZydisISASet isa);
 bool thunk_make(struct emu *c, const struct insn *in, struct op *op);
 /* The thunk of an op that has none, made for this execution. */
 thunk_fn *thunk_scratch(struct emu *c, const struct op *op);

@@ -38,7 +38,7 @@ static bool uses_mxcsr(const ZydisDecodedInstruction *zi)
 
 /* Legacy SSE wants 16-byte operands aligned, but for these (SDM volume 2, 2.4:
  * exception class 4). */
-static bool may_be_unaligned(ZydisMnemonic m)
+bool simd_unaligned_ok(ZydisMnemonic m)
 {
     switch (m) {
     case ZYDIS_MNEMONIC_MOVUPS:
@@ -64,7 +64,7 @@ static uint8_t traits_of(const ZydisDecodedInstruction *zi, const ZydisDecodedOp
                 t |= THUNK_LOAD;
             if (o->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE)
                 t |= THUNK_STORE;
-            if (!vex && o->size == 128 && !may_be_unaligned(zi->mnemonic))
+            if (!vex && o->size == 128 && !simd_unaligned_ok(zi->mnemonic))
                 t |= THUNK_ALIGN;
         } else if (o->type == ZYDIS_OPERAND_TYPE_REGISTER) {
             ZydisRegister r = o->reg.value;

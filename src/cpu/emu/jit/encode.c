@@ -22,6 +22,18 @@ static int gpr_number(ZydisRegister reg, struct encoding *e)
     return op_gpr(reg) / 8;
 }
 
+/* Its number with the bit that REX or VEX adds. */
+static void vector_field(struct encoding *e, const ZydisDecodedOperand *o)
+{
+    unsigned n = (unsigned)ZydisRegisterGetId(o->reg.value);
+    e->vector = true;
+    switch (o->encoding) {
+    case ZYDIS_OPERAND_ENCODING_MODRM_REG: e->v_reg = n; break;
+    case ZYDIS_OPERAND_ENCODING_MODRM_RM: e->v_rm = n; break;
+    default: break; /* VEX.vvvv and imm8 are copied as they are */
+    }
+}
+
 bool encoding_of(struct encoding *e, const ZydisDecodedInstruction *zi,
                  const ZydisDecodedOperand *zop, const uint8_t *bytes)
 {
@@ -39,6 +51,11 @@ bool encoding_of(struct encoding *e, const ZydisDecodedInstruction *zi,
         }
         if (o->type != ZYDIS_OPERAND_TYPE_REGISTER)
             continue;
+        ZydisRegisterClass k = ZydisRegisterGetClass(o->reg.value);
+        if (k == ZYDIS_REGCLASS_XMM || k == ZYDIS_REGCLASS_YMM) {
+            vector_field(e, o);
+            continue;
+        }
         int n = gpr_number(o->reg.value, e);
         switch (o->encoding) {
         case ZYDIS_OPERAND_ENCODING_MODRM_REG: e->reg = n; break;
@@ -85,8 +102,10 @@ bool encoding_put(struct asmbuf *a, const struct encoding *e)
 {
     const ZydisDecodedInstruction *zi = e->zi;
     bool modrm = zi->attributes & ZYDIS_ATTRIB_HAS_MODRM;
-    unsigned reg = e->reg >= 0 ? e->h_reg : modrm ? zi->raw.modrm.reg : 0;
-    unsigned rm = e->has_mem ? (unsigned)H_R10 : e->rm >= 0 ? e->h_rm : zi->raw.modrm.rm;
+    unsigned reg = e->reg >= 0 ? e->h_reg : modrm ? zi->raw.modrm.reg | (e->v_reg & 8) : 0;
+    unsigned rm = e->has_mem   ? (unsigned)H_R10
+                  : e->rm >= 0 ? e->h_rm
+                               : zi->raw.modrm.rm | (e->v_rm & 8);
     bool moffs = e->has_mem && !modrm; /* MOV AL/rAX, moffs: written as a ModRM form */
     if (moffs)
         return false;

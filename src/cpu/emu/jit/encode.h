@@ -14,8 +14,10 @@ struct remap {
 struct encoding {
     const ZydisDecodedInstruction *zi;
     const uint8_t *bytes;
-    bool has_mem;           /* the rm operand is memory: it becomes [r10] */
-    int reg, rm, opc, vvvv; /* guest registers of those fields; -1: not a general register */
+    bool has_mem;                        /* the rm operand is memory: it becomes [r10] */
+    int reg, rm, opc, vvvv;              /* guest general registers of those fields; -1: none */
+    bool vector;                         /* names XMM or YMM registers, which keep their numbers */
+    unsigned v_reg, v_rm;                /* vector registers of those fields */
     unsigned h_reg, h_rm, h_opc, h_vvvv; /* what they become */
     bool high8;                          /* uses AH, CH, DH or BH: no REX allowed */
     bool low8;                           /* uses SPL..DIL-like numbers in 8 bits: REX needed */

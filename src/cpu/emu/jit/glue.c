@@ -50,6 +50,26 @@ uint32_t jit_do_callout(struct emu *c, struct jit_site *site)
     return 1;
 }
 
+/* May the guest use vectors now, with every exception masked? If not, the
+ * interpreter goes on from here: it knows what to raise. */
+uint32_t jit_do_simd_on(struct emu *c, struct jit_site *site)
+{
+    uint8_t may = 0;
+    if (!(c->cr0 & (CR0_EM | CR0_TS)) && c->cr4 & CR4_OSFXSR)
+        may = JIT_SIMD_SSE;
+    if (may && c->cr4 & CR4_OSXSAVE && (c->xcr0 & 6) == 6)
+        may |= JIT_SIMD_AVX;
+    uint8_t need = site->size & 0xff;
+    if ((may & need) == need && (c->mxcsr & 0x1f80) == 0x1f80) {
+        c->simd_may = may;
+        return 1;
+    }
+    c->icount += site->before;
+    c->rip = ip_wrap(c, op_ip(c, site->unit.op));
+    c->jit_skip = 1;
+    return 0;
+}
+
 uint32_t jit_do_stored(struct emu *c, struct jit_site *site, uint64_t lin)
 {
     access_stored_code(c, lin, site->size);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * One instruction: how it is translated, and the code. */
 #include "trans.h"
+#include "../thunk.h"
 
 /* ---- which way ------------------------------------------------------------------- */
 
@@ -65,6 +66,11 @@ static bool is_copyable(const ZydisDecodedInstruction *zi)
     case ZYDIS_MNEMONIC_ADCX:
     case ZYDIS_MNEMONIC_ADOX:
     case ZYDIS_MNEMONIC_CRC32:
+    case ZYDIS_MNEMONIC_MOVBE:
+    case ZYDIS_MNEMONIC_MOVNTI:
+    case ZYDIS_MNEMONIC_LFENCE:
+    case ZYDIS_MNEMONIC_MFENCE:
+    case ZYDIS_MNEMONIC_SFENCE:
     case ZYDIS_MNEMONIC_CLC:
     case ZYDIS_MNEMONIC_STC:
     case ZYDIS_MNEMONIC_CMC: return true;
@@ -103,13 +109,13 @@ static bool needs_rex(int guest)
     return guest == 4 || guest >= 8;
 }
 
-static bool can_copy(const struct tinsn *ti)
+static bool can_copy(const struct tinsn *ti, bool vector)
 {
     struct encoding e;
     const ZydisDecodedOperand *m = memory_of(ti);
     if (!encoding_of(&e, &ti->zi, ti->zop, ti->bytes))
         return false;
-    if (m && (!address_possible(ti, m) || ti->op.msize > 8 || !ti->op.msize ||
+    if (m && (!address_possible(ti, m) || ti->op.msize > (vector ? 32 : 8) || !ti->op.msize ||
               !(ti->zi.attributes & ZYDIS_ATTRIB_HAS_MODRM)))
         return false;
     if (e.high8 && (m || e.low8 || ti->zi.raw.rex.W || needs_rex(e.reg) || needs_rex(e.rm) ||
@@ -124,10 +130,48 @@ static bool can_copy(const struct tinsn *ti)
         case ZYDIS_REGCLASS_GPR32:
         case ZYDIS_REGCLASS_GPR64:
         case ZYDIS_REGCLASS_FLAGS: break;
+        case ZYDIS_REGCLASS_XMM:
+        case ZYDIS_REGCLASS_YMM:
+            if (vector)
+                break;
+            return false;
         default: return false;
         }
     }
     return true;
+}
+
+/* Vectors run as they are, but for what touches memory piecemeal or MXCSR. */
+static bool is_vector(const struct tinsn *ti)
+{
+    switch (ti->zi.mnemonic) {
+    case ZYDIS_MNEMONIC_LDMXCSR:
+    case ZYDIS_MNEMONIC_STMXCSR:
+    case ZYDIS_MNEMONIC_VLDMXCSR:
+    case ZYDIS_MNEMONIC_VSTMXCSR:
+    case ZYDIS_MNEMONIC_VMASKMOVPS:
+    case ZYDIS_MNEMONIC_VMASKMOVPD:
+    case ZYDIS_MNEMONIC_VPMASKMOVD:
+    case ZYDIS_MNEMONIC_VPMASKMOVQ: return false;
+    default: return simd_isa(ti->zi.meta.isa_set);
+    }
+}
+
+/* The operand must be aligned to its size, or the instruction raises #GP. */
+static bool must_align(const struct tinsn *ti)
+{
+    switch (ti->zi.mnemonic) {
+    case ZYDIS_MNEMONIC_VMOVAPS:
+    case ZYDIS_MNEMONIC_VMOVAPD:
+    case ZYDIS_MNEMONIC_VMOVDQA:
+    case ZYDIS_MNEMONIC_VMOVNTDQ:
+    case ZYDIS_MNEMONIC_VMOVNTDQA:
+    case ZYDIS_MNEMONIC_VMOVNTPS:
+    case ZYDIS_MNEMONIC_VMOVNTPD: return true;
+    default:
+        return ti->zi.encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY && ti->op.msize == 16 &&
+               !simd_unaligned_ok(ti->zi.mnemonic);
+    }
 }
 
 static bool gpr64(const ZydisDecodedOperand *o)
@@ -173,7 +217,11 @@ enum trans_kind trans_kind(const struct tinsn *ti)
     case ZYDIS_MNEMONIC_POP: return ti->op.opsize == 8 && gpr64(&ti->zop[0]) ? T_POP : T_CALLOUT;
     default: break;
     }
-    return (is_copyable(&ti->zi) || is_bit_test(ti)) && can_copy(ti) ? T_COPY : T_CALLOUT;
+    if (ti->zi.meta.category == ZYDIS_CATEGORY_PREFETCH)
+        return T_NOP;
+    if (is_copyable(&ti->zi) || is_bit_test(ti))
+        return can_copy(ti, false) ? T_COPY : T_CALLOUT;
+    return is_vector(ti) && can_copy(ti, true) ? T_VECTOR : T_CALLOUT;
 }
 
 /* ---- pieces ------------------------------------------------------------------------- */
@@ -196,6 +244,7 @@ static void put_callout(struct trans *t, struct tinsn *ti, unsigned i)
         return;
     mov_imm64(&t->a, H_R11, (uint64_t)(uintptr_t)s);
     call_to(&t->a, t->stubs->callout);
+    t->simd = 0;
 }
 
 static void count(struct trans *t, unsigned done)
@@ -262,6 +311,25 @@ struct field {
     struct operand_use use;
 };
 
+/* The guest's vectors into the host's registers, unless they are there. */
+static void put_simd_check(struct trans *t, struct tinsn *ti, unsigned i)
+{
+    uint8_t need = ti->zi.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX ? JIT_SIMD_AVX : JIT_SIMD_SSE;
+    if (t->simd & need)
+        return;
+    spill_flags(t, ti->live_before);
+    gs_op(&t->a, false, 0xf6, 0, EMU_OFF(simd_live)); /* test byte, need */
+    put8(&t->a, need);
+    struct cold *k = trans_new_cold(t, i);
+    k->kind = COLD_SIMD;
+    k->from[0] = jump_cc(&t->a, 4, NULL);
+    k->back = here(&t->a);
+    k->site = trans_site(t, i);
+    if (k->site)
+        k->site->size = need;
+    t->simd |= need | JIT_SIMD_SSE;
+}
+
 static void put_copy(struct trans *t, struct tinsn *ti, unsigned i)
 {
     struct asmbuf *a = &t->a;
@@ -273,11 +341,19 @@ static void put_copy(struct trans *t, struct tinsn *ti, unsigned i)
     encoding_of(&e, &ti->zi, ti->zop, ti->bytes);
     /* Flags that the instruction needs, or leaves and somebody needs. */
     uint32_t needs = ti->use | (ti->live_after & ~ti->def);
-    bool touches = ti->use || ti->def || ti->zi.cpu_flags->modified;
+    bool touches =
+        ti->use || ti->def || (ti->zi.cpu_flags && ti->zi.cpu_flags->modified & FL_ARITH);
+    if (ti->kind == T_VECTOR)
+        put_simd_check(t, ti, i);
     if (m) {
         spill_flags(t, ti->live_before);
         put_address(t, ti, m, H_R10);
         k = put_check(t, i, write, write && touches, ti->op.msize);
+        if (ti->kind == T_VECTOR && must_align(ti)) {
+            put8(a, 0x41), put8(a, 0xf6), put8(a, 0xc2); /* test r10b, size - 1 */
+            put8(a, ti->op.msize - 1u);
+            k->from[2] = jump_cc(a, 5, NULL);
+        }
     }
     if (touches)
         need_flags(t, needs);
@@ -456,7 +532,8 @@ void trans_insn(struct trans *t, struct tinsn *ti, unsigned i)
         put_callout(t, ti, i);
         t->ended = true;
         break;
-    case T_COPY: put_copy(t, ti, i); break;
+    case T_COPY:
+    case T_VECTOR: put_copy(t, ti, i); break;
     case T_LEA: put_lea(t, ti); break;
     case T_PUSH: put_push(t, ti, i); break;
     case T_POP: put_pop(t, ti, i); break;
@@ -473,7 +550,7 @@ void trans_cold(struct trans *t)
     for (unsigned n = 0; n < t->ncold && !a->full && !t->failed; n++) {
         struct cold *k = &t->cold[n];
         struct tinsn *ti = &t->insn[k->insn];
-        for (unsigned f = 0; f < 2; f++)
+        for (unsigned f = 0; f < ARRAY_LEN(k->from); f++)
             if (k->from[f])
                 patch_here(a, k->from[f]);
         if (k->kind == COLD_TAKEN) {
@@ -486,7 +563,11 @@ void trans_cold(struct trans *t)
                    (int32_t)(offsetof(struct tlb_set, e) + TLB_W * sizeof(struct tlb_ent) * TLB_N +
                              offsetof(struct tlb_ent, addend)));
         mov_imm64(a, H_R11, (uint64_t)(uintptr_t)k->site);
-        call_to(a, k->kind == COLD_STORED ? t->stubs->stored : t->stubs->callout);
+        call_to(a, k->kind == COLD_STORED ? t->stubs->stored
+                   : k->kind == COLD_SIMD ? t->stubs->simd_on
+                                          : t->stubs->callout);
+        if (k->simd && k->kind != COLD_SIMD)
+            call_to(a, t->stubs->simd_resume);
         if (k->reload)
             put_flags_load(t);
         jump_to(a, k->back);

@@ -20,12 +20,14 @@ struct jit;
 /* Where translated code leaves to. */
 struct jit_stubs {
     void (*enter)(struct emu *c, const uint8_t *code);
-    const uint8_t *leave;     /* regs to memory, back to C; c->rip is set */
-    const uint8_t *leave_r10; /* the same with c->rip = r10 */
-    const uint8_t *lookup;    /* goes on at guest IP r10 through the jump cache */
-    const uint8_t *callout;   /* r11: struct jit_site; called */
-    const uint8_t *stored;    /* after a store to a page with code: r11 site, r10 linear */
-    const uint8_t *link;      /* r11: struct jit_link; c->rip is set */
+    const uint8_t *leave;       /* regs to memory, back to C; c->rip is set */
+    const uint8_t *leave_r10;   /* the same with c->rip = r10 */
+    const uint8_t *lookup;      /* goes on at guest IP r10 through the jump cache */
+    const uint8_t *callout;     /* r11: struct jit_site; called */
+    const uint8_t *stored;      /* after a store to a page with code: r11 site, r10 linear */
+    const uint8_t *simd_on;     /* r11 site: vectors into the host registers, when allowed */
+    const uint8_t *simd_resume; /* again, after a call of C; they were allowed before */
+    const uint8_t *link;        /* r11: struct jit_link; c->rip is set */
 };
 
 /* An instruction that is interpreted from translated code: a block of one whose
@@ -74,6 +76,10 @@ void jit_run(struct emu *c, struct block *b);
 struct asmbuf;
 bool jit_space(struct jit *jit, struct asmbuf *a);
 void jit_commit(struct jit *jit, const struct asmbuf *a);
+/* Bits of emu.simd_live and simd_may. */
+#define JIT_SIMD_SSE 1u
+#define JIT_SIMD_AVX 2u
+uint32_t jit_do_simd_on(struct emu *c, struct jit_site *site);
 uint32_t jit_do_callout(struct emu *c, struct jit_site *site);
 uint32_t jit_do_stored(struct emu *c, struct jit_site *site, uint64_t lin);
 op_fn op_jit_return;

@@ -65,19 +65,68 @@ static void emit_enter(struct asmbuf *a)
     put8(a, 0x41), put8(a, 0xff), put8(a, 0xe3); /* jmp r11 */
 }
 
-static void emit_leave(struct asmbuf *a)
+/* Guest vectors and MXCSR between struct emu and the host's registers. */
+static void vector_moves(struct asmbuf *a, bool load)
+{
+    for (unsigned n = 0; n < 16; n++) { /* vmovdqu ymm, gs:[] */
+        put8(a, 0x65);
+        put8(a, 0xc5), put8(a, (n & 8 ? 0x7eu : 0xfeu)), put8(a, load ? 0x6f : 0x7f);
+        put8(a, 0x04u | (n & 7) << 3), put8(a, 0x25), put32(a, EMU_OFF(ymm) + 32 * n);
+    }
+}
+
+static void mxcsr_op(struct asmbuf *a, bool load, uint32_t off)
+{
+    put8(a, 0x65), put8(a, 0x0f), put8(a, 0xae);
+    put8(a, load ? 0x14 : 0x1c), put8(a, 0x25), put32(a, off);
+}
+
+static void emit_vector_save(struct asmbuf *a)
+{
+    vector_moves(a, false);
+    mxcsr_op(a, false, EMU_OFF(mxcsr));
+    mxcsr_op(a, true, EMU_OFF(host_mxcsr));
+    put8(a, 0xc5), put8(a, 0xf8), put8(a, 0x77);  /* vzeroupper */
+    gs_op(a, false, 0xc6, 0, EMU_OFF(simd_live)); /* mov byte, 0 */
+    put8(a, 0);
+    put8(a, 0xc3);
+}
+
+static void emit_vector_load(struct asmbuf *a)
+{
+    vector_moves(a, true);
+    mxcsr_op(a, true, EMU_OFF(mxcsr));
+    gs_op(a, false, 0x8a, H_R11, EMU_OFF(simd_may));
+    gs_op(a, false, 0x88, H_R11, EMU_OFF(simd_live));
+    put8(a, 0xc3);
+}
+
+/* Before C runs: what is live goes to memory. Clobbers flags. */
+static void put_vectors_off(struct asmbuf *a, const uint8_t *save)
+{
+    gs_op(a, false, 0x80, 7, EMU_OFF(simd_live)); /* cmp byte, 0 */
+    put8(a, 0);
+    uint8_t *none = jump_cc(a, 4, NULL);
+    call_to(a, save);
+    patch_here(a, none);
+}
+
+static void emit_leave(struct asmbuf *a, const uint8_t *save)
 {
     store_guest(a);
+    put_vectors_off(a, save);
     rsp_add(a, 8);
     for (unsigned i = ARRAY_LEN(saved); i-- > 0;)
         push_pop(a, 0x58, saved[i]);
     put8(a, 0xc3);
 }
 
-/* Calls fn(c, r11, r10); 0 in its answer: leave. */
-static void emit_call_c(struct asmbuf *a, uint64_t fn, const uint8_t *leave)
+/* Calls fn(c, r11, r10); 0 in its answer: leave; else goes on at `then`, or back. */
+static void emit_call_c(struct asmbuf *a, uint64_t fn, const uint8_t *leave, const uint8_t *save,
+                        const uint8_t *then)
 {
     store_guest(a);
+    put_vectors_off(a, save);
     gs_load(a, H_RDI, EMU_OFF(self));
     mov_reg(a, H_RSI, H_R11);
     mov_reg(a, H_RDX, H_R10);
@@ -89,7 +138,10 @@ static void emit_call_c(struct asmbuf *a, uint64_t fn, const uint8_t *leave)
     load_guest(a);
     put8(a, 0x45), put8(a, 0x85), put8(a, 0xdb); /* test r11d, r11d */
     uint8_t *stop = jump_cc(a, 4, NULL);
-    put8(a, 0xc3);
+    if (then)
+        jump_to(a, then);
+    else
+        put8(a, 0xc3);
     patch_here(a, stop);
     rsp_add(a, 8);
     jump_to(a, leave);
@@ -129,18 +181,25 @@ static void emit_stubs(struct jit *jit)
     struct asmbuf a = {jit->w, jit->w + 4096, jit->x - jit->w, false};
     struct jit_stubs *s = &jit->stubs;
 
+    const uint8_t *save = here(&a);
+    emit_vector_save(&a);
+    const uint8_t *load = here(&a);
+    emit_vector_load(&a);
     s->enter = (void (*)(struct emu *, const uint8_t *))(uintptr_t)here(&a);
     emit_enter(&a);
     s->leave_r10 = here(&a);
     gs_store(&a, H_R10, EMU_OFF(rip));
     s->leave = here(&a);
-    emit_leave(&a);
+    emit_leave(&a, save);
     s->lookup = here(&a);
     emit_lookup(&a, s->leave_r10);
     s->callout = here(&a);
-    emit_call_c(&a, (uint64_t)(uintptr_t)jit_do_callout, s->leave);
+    emit_call_c(&a, (uint64_t)(uintptr_t)jit_do_callout, s->leave, save, NULL);
     s->stored = here(&a);
-    emit_call_c(&a, (uint64_t)(uintptr_t)jit_do_stored, s->leave);
+    emit_call_c(&a, (uint64_t)(uintptr_t)jit_do_stored, s->leave, save, NULL);
+    s->simd_resume = load;
+    s->simd_on = here(&a);
+    emit_call_c(&a, (uint64_t)(uintptr_t)jit_do_simd_on, s->leave, save, load);
     s->link = here(&a);
     emit_link(&a, s->leave);
     jit->first = jit->used = (size_t)(a.w - jit->w + 63) & ~(size_t)63;

@@ -51,7 +51,7 @@ struct jit_site *trans_site(struct trans *t, unsigned i)
 struct cold *trans_new_cold(struct trans *t, unsigned i)
 {
     struct cold *k = &t->cold[t->ncold++];
-    *k = (struct cold){.insn = i, .flags = t->flags};
+    *k = (struct cold){.insn = i, .flags = t->flags, .simd = t->simd};
     return k;
 }
 

@@ -14,6 +14,7 @@ enum trans_kind {
     T_CALLOUT, /* the interpreter does it */
     T_END,     /* so, and it ends the block */
     T_COPY,    /* the same instruction with other registers */
+    T_VECTOR,  /* the same, and it needs the guest's vectors in the host's registers */
     T_LEA,
     T_PUSH,
     T_POP,
@@ -41,13 +42,14 @@ enum flags_place { IN_MEMORY, IN_HOST };
 
 /* Code out of the way: a slow path, written after the block. */
 struct cold {
-    uint8_t *from[2];    /* jumps that lead here */
+    uint8_t *from[3];    /* jumps that lead here */
     const uint8_t *back; /* where it goes on */
     struct jit_site *site;
     unsigned insn;
     bool reload; /* flags to the host's before it goes on */
-    enum { COLD_CALLOUT, COLD_STORED, COLD_TAKEN } kind;
+    enum { COLD_CALLOUT, COLD_STORED, COLD_TAKEN, COLD_SIMD } kind;
     enum flags_place flags;
+    uint8_t simd; /* JIT_SIMD_*: live in the main path */
 };
 
 struct trans {
@@ -61,6 +63,7 @@ struct trans {
     unsigned n;
     bool failed, ended, undecodable;
     enum flags_place flags;
+    uint8_t simd; /* JIT_SIMD_* that are live for sure */
     void **owned;
     unsigned nowned, cap;
     unsigned ncold;
