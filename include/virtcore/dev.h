@@ -71,8 +71,10 @@ VC_API int vc_irq_line(vc_vm *vm, unsigned gsi, int level);
 VC_API int vc_msi(vc_vm *vm, uint64_t address, uint32_t data);
 
 /* A hypercall handler: VMCALL/VMMCALL in the guest, number in RAX, arguments in
- * RDI, RSI, RDX, R10, R8, R9; the result goes to RAX. One for each VM; NULL
- * removes it. */
+ * RDI, RSI, RDX, R10, R8, R9; the result goes to RAX. 0: handled; 1: not this
+ * one, which exits with VC_EXIT_HCALL; a negative code ends the run. One for each
+ * VM; NULL removes it. Without one hypercalls raise #UD, as on a processor
+ * without virtualization. */
 typedef int vc_hcall_fn(void *ud, vc_cpu *cpu, uint64_t nr, const uint64_t args[6],
                         uint64_t *ret);
 VC_API int vc_hcall_set(vc_vm *vm, vc_hcall_fn *fn, void *ud);

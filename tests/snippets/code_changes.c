@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT
+ * Code that changes under way: the next instruction fetches the new bytes.
+ * The assembly beside the bytes is as objdump prints it, with the address it is linked at. */
+#include "snip.h"
+
+static const uint8_t smc_next[] = {
+    0xc6, 0x04, 0x25, 0x09, 0x10, 0x00, 0x00, 0xff, /* 1000: movb $0xff,0x1009 */
+    0xb0, 0x01,                                     /* 1008: mov $0x1,%al */
+    0xf4,                                           /* 100a: hlt */
+};
+static const uint8_t smc_same_block_loop[] = {
+    0xb9, 0x03, 0x00, 0x00, 0x00,             /* 1000: mov $0x3,%ecx */
+    0x88, 0x0c, 0x25, 0x0d, 0x10, 0x00, 0x00, /* 1005: mov %cl,0x100d */
+    0xb0, 0x55,                               /* 100c: mov $0x55,%al */
+    0x00, 0xc3,                               /* 100e: add %al,%bl */
+    0xff, 0xc9,                               /* 1010: dec %ecx */
+    0x75, 0xf1,                               /* 1012: jne 1005 */
+    0xf4,                                     /* 1014: hlt */
+};
+static const uint8_t smc_other_page[] = {
+    0xe8, 0xfb, 0x0f, 0x00, 0x00,                   /* 1000: call 2000 */
+    0x88, 0xc3,                                     /* 1005: mov %al,%bl */
+    0xc6, 0x04, 0x25, 0x01, 0x20, 0x00, 0x00, 0x09, /* 1007: movb $0x9,0x2001 */
+    0xe8, 0xec, 0x0f, 0x00, 0x00,                   /* 100f: call 2000 */
+    0xf4,                                           /* 1014: hlt */
+};
+static const uint8_t smc_other_page_callee[] = {
+    0xb0, 0x04, /* 2000: mov $0x4,%al */
+    0xc3,       /* 2002: ret */
+};
+static const uint8_t smc_rep_stos[] = {
+    0xbf, 0x10, 0x10, 0x00, 0x00, /* 1000: mov $0x1010,%edi */
+    0xb9, 0x10, 0x00, 0x00, 0x00, /* 1005: mov $0x10,%ecx */
+    0xb0, 0xf4,                   /* 100a: mov $0xf4,%al */
+    0xf3, 0xaa,                   /* 100c: rep stos %al,%es:(%rdi) */
+    0x90,                         /* 100e: nop */
+    0x90,                         /* 100f: nop */
+};
+static const uint8_t smc_rep_stos_rest[] = {
+    0xb3, 0x01,                   /* 1010: mov $0x1,%bl */
+    0xe9, 0xf9, 0xff, 0xff, 0xff, /* 1012: jmp 1010 */
+};
+static const uint8_t smc_cross_page[] = {
+    0xe8, 0xf9, 0x00, 0x00, 0x00,                   /* 1f00: call 1ffe */
+    0x89, 0xc3,                                     /* 1f05: mov %eax,%ebx */
+    0xc6, 0x04, 0x25, 0x00, 0x20, 0x00, 0x00, 0x77, /* 1f07: movb $0x77,0x2000 */
+    0xe8, 0xea, 0x00, 0x00, 0x00,                   /* 1f0f: call 1ffe */
+    0xf4,                                           /* 1f14: hlt */
+};
+static const uint8_t smc_cross_page_callee[] = {
+    0xb8, 0x78, 0x56, 0x34, 0x12, /* 1ffe: mov $0x12345678,%eax */
+    0xc3,                         /* 2003: ret */
+};
+
+#define KIT .kit = KIT_LONG
+
+static const struct snippet list[] = {
+    {.name = "code: the next instruction",
+     KIT,
+     .parts = {CODE(0x1000, smc_next)},
+     .end = {R(RAX, 0xff)}},
+    {.name = "code: in a loop, three times",
+     KIT,
+     .parts = {CODE(0x1000, smc_same_block_loop)},
+     .end = {R(RBX, 6), R(RCX, 0)}},
+    {.name = "code: in another page that ran",
+     KIT,
+     .parts = {CODE(0x1000, smc_other_page), CODE(0x2000, smc_other_page_callee)},
+     .end = {R(RBX, 4), R(RAX, 9)}},
+    {.name = "code: REP STOS over what follows",
+     KIT,
+     .parts = {CODE(0x1000, smc_rep_stos), CODE(0x1010, smc_rep_stos_rest)},
+     .end = {R(RBX, 0)}},
+    {.name = "code: an instruction across pages, its second half",
+     KIT,
+     .pc = 0x1f00,
+     .parts = {CODE(0x1f00, smc_cross_page), CODE(0x1ffe, smc_cross_page_callee)},
+     .end = {R(RBX, 0x12345678), R(RAX, 0x12347778)}},
+};
+const struct snippets code_changes = SNIPPETS(list);
