@@ -162,6 +162,7 @@ struct emu {
                            (STI); 2: debug traps too (MOV SS, POP SS) */
     uint8_t leave;      /* the dispatcher must look at things even if nothing is pending */
     uint8_t halted;     /* in HLT */
+    uint8_t resume; /* an instruction that left for an answer goes on first */
     uint32_t pend_mask; /* bits of mail->pending that count now */
     struct cpu_mail *mail;
     uint64_t icount; /* instructions done; ahead by the rest of the block inside one */
