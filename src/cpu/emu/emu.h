@@ -162,7 +162,6 @@ struct emu {
                            (STI); 2: debug traps too (MOV SS, POP SS) */
     uint8_t leave;      /* the dispatcher must look at things even if nothing is pending */
     uint8_t halted;     /* in HLT */
-    uint8_t resume; /* an instruction that left for an answer goes on first */
     uint32_t pend_mask; /* bits of mail->pending that count now */
     struct cpu_mail *mail;
     uint64_t icount; /* instructions done; ahead by the rest of the block inside one */
@@ -226,7 +225,7 @@ struct emu {
     uint64_t deadline_ns; /* of the time budget; 0: none */
 
     _Atomic uint64_t icount_check; /* the dispatcher looks at budgets when icount passes this */
-    uint64_t icount_limit; /* of the instruction budget; UINT64_MAX: none */
+    uint64_t icount_limit;         /* of the instruction budget; UINT64_MAX: none */
     uint64_t idle_start;
     struct decode_out *decoded;
     struct tlb *tlbs;

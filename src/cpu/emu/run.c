@@ -361,12 +361,9 @@ static _Noreturn void loop(struct emu *c)
     for (;;) {
         uint32_t p = atomic_load_explicit(&c->mail->pending, memory_order_acquire);
         if (unlikely((p & c->pend_mask) | c->halted | c->wait_sipi)) {
-            if (!c->resume || p & c->pend_mask & ~(PEND_IRQ | PEND_NMI)) {
-                take_pending(c);
-                continue;
-            }
+            take_pending(c);
+            continue;
         }
-        c->resume = 0;
         if (unlikely(c->icount >= bell(c))) {
             check_budget(c);
             if (c->icount >= bell(c) && !(c->mode & MODE_STEP)) {
@@ -410,7 +407,6 @@ static void take_answer(struct emu *c)
                                             : e->u.mmio.data;
     c->replay.rec[c->replay.n - 1].data = v;
     c->replay.at = 0;
-    c->resume = 1; /* no interrupt between the two halves of an instruction */
 }
 
 /* An instruction that left for a device is done before anything else happens: an
