@@ -130,6 +130,7 @@ enum vc_reg {
     VC_REG_RDI, VC_REG_R8, VC_REG_R9, VC_REG_R10, VC_REG_R11, VC_REG_R12, VC_REG_R13,
     VC_REG_R14, VC_REG_R15, VC_REG_RIP, VC_REG_RFLAGS,
     VC_REG_CR0 = 32, VC_REG_CR2, VC_REG_CR3, VC_REG_CR4, VC_REG_CR8, VC_REG_EFER, VC_REG_XCR0,
+    VC_REG_PKRU,
     VC_REG_DR0 = 48, VC_REG_DR1, VC_REG_DR2, VC_REG_DR3, VC_REG_DR6, VC_REG_DR7
 };
 
@@ -165,7 +166,8 @@ VC_API int vc_sregs_get(vc_cpu *cpu, struct vc_sregs *sregs);
 VC_API int vc_sregs_set(vc_cpu *cpu, const struct vc_sregs *sregs);
 
 /* x87, SSE and AVX state in the standard (not compacted) XSAVE layout, SDM
- * volume 1, 13.4; 832 bytes: legacy region, header, YMM upper halves. */
+ * volume 1, 13.4; 832 bytes: legacy region, header, YMM upper halves. PKRU, which
+ * the guest finds behind them, is VC_REG_PKRU here. */
 struct vc_fpu {
     size_t size;
     uint64_t xcr0;

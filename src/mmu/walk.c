@@ -13,6 +13,8 @@
 #define CR4_LA57 BIT64(12)
 #define CR4_SMEP BIT64(20)
 #define CR4_SMAP BIT64(21)
+#define CR4_PKE  BIT64(22)
+#define CR4_PKS  BIT64(24)
 #define EFER_LMA BIT64(10)
 #define EFER_NXE BIT64(11)
 
@@ -121,12 +123,29 @@ static bool allowed(const struct walk_ctx *k, const struct walk *w)
     return k->access == WALK_READ || w->writable || !(k->regs->cr0 & CR0_WP);
 }
 
+/* Protection keys, SDM 4.6.2: whether the page's forbids this access. Instruction
+ * fetches have no keys. */
+static bool key_forbids(const struct walk_ctx *k, uint64_t pte, struct walk *w)
+{
+    const struct walk_regs *regs = k->regs;
+    if (!(regs->cr4 & (w->user ? CR4_PKE : CR4_PKS)) || !(regs->efer & EFER_LMA))
+        return false;
+    unsigned key = pte >> 59 & 15;
+    w->keys = BIT(w->user ? key : 16 + key);
+    if (k->access == WALK_FETCH)
+        return false;
+    uint32_t rights = (w->user ? regs->pkru : regs->pkrs) >> (2 * key);
+    bool no_access = rights & 1, no_write = rights & 2;
+    return no_access || (no_write && k->access == WALK_WRITE && (k->user || (regs->cr0 & CR0_WP)));
+}
+
 /* The leaf was found: checks rights, sets A and D. false: look at it anew. */
 static bool finish(const struct walk_ctx *k, const struct slot *s, uint64_t pte, struct walk *w,
                    uint32_t *result)
 {
-    if (!allowed(k, w)) {
-        *result = fault(k, PF_P);
+    bool key = key_forbids(k, pte, w);
+    if (key || !allowed(k, w)) {
+        *result = fault(k, key ? PF_P | PF_PK : PF_P);
         return true;
     }
     uint64_t flags = k->access == WALK_WRITE ? PTE_A | PTE_D : PTE_A;

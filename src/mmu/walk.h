@@ -11,7 +11,8 @@ struct walk_regs {
     uint64_t pdpte[4];  /* PAE: loaded with CR3 (SDM 4.4.1) */
     unsigned phys_bits; /* MAXPHYADDR: bits above are reserved */
     bool gbpages;       /* 1 GiB pages offered by CPUID */
-    uint32_t pkru;      /* unused unless CR4.PKE */
+    uint32_t pkru;      /* rights by protection key of user pages; with CR4.PKE */
+    uint32_t pkrs;      /* and of supervisor pages; with CR4.PKS */
 };
 
 enum walk_access { WALK_READ = 0, WALK_WRITE = 1, WALK_FETCH = 2 };
@@ -23,7 +24,9 @@ struct walk {
     bool user;     /* by the U/S bits of all levels */
     bool nx;
     bool global;
-    bool dirty; /* the leaf's D bit is (now) set */
+    bool dirty;    /* the leaf's D bit is (now) set */
+    uint32_t keys; /* the page's protection key as a bit, of a supervisor page 16 higher;
+                      0: none counts */
 };
 
 /* Page-fault error code bits (SDM 4.7). */
@@ -32,6 +35,7 @@ struct walk {
 #define PF_U    0x04u
 #define PF_RSVD 0x08u
 #define PF_I    0x10u
+#define PF_PK   0x20u
 
 /* Translates a linear address for an access of CPL `user` (true: CPL 3 and not
  * an implicit supervisor access). `ac` is EFLAGS.AC as SMAP sees it (false for

@@ -63,7 +63,7 @@ static int reg_access(struct vc_cpu *cpu, bool set, enum vc_reg reg, uint64_t *v
     uint64_t *slot = gpr_slot(&g, reg);
     if (!slot) {
         bool known =
-            (reg >= VC_REG_CR0 && reg <= VC_REG_XCR0) || (reg >= VC_REG_DR0 && reg <= VC_REG_DR7);
+            (reg >= VC_REG_CR0 && reg <= VC_REG_PKRU) || (reg >= VC_REG_DR0 && reg <= VC_REG_DR7);
         if (!known)
             return err_set(VC_EINVAL, "there is no register %d", (int)reg);
         int rc = be->reg(cpu->bcpu, set, reg, value);

@@ -364,7 +364,7 @@ Test(sys_ops, hidden_instructions)
         "\x0f\x01\xd8", /* vmrun */
         "\x0f\x01\xdc", /* stgi */
         "\x0f\x01\xc2", /* vmlaunch */
-        "\x0f\x01\xee", /* rdpkru */
+        "\x0f\x01\xee", /* rdpkru: CR4.PKE is 0 */
         "\x0f\x01\xd5", /* xend */
         "\x0f\xaa\x90", /* rsm */
         "\x0f\x01\xc1", /* vmcall */

@@ -65,6 +65,7 @@ static struct target translate(struct emu *c, const struct op *op, enum tlb_priv
     t.host = t.region->host + (w.gpa - t.region->gpa);
     if (kind == TLB_W)
         mem_mark_dirty(t.region, w.gpa);
+    c->tlbs->keys |= w.keys;
     tlb_fill(c, priv, kind, lin, t.host - (lin & 4095), mem_code_word(t.region, w.gpa),
              w.gpa & PAGE_MASK_4K, w.shift);
     return t;
@@ -332,7 +333,8 @@ void *emu_rmw_ptr(struct emu *c, const struct op *op, uint64_t lin, unsigned siz
 void emu_rmw_done(struct emu *c, uint64_t lin, unsigned size)
 {
     unsigned i = tlb_index(lin);
-    if (c->tlb->e[TLB_W][i].tag == (lin & PAGE_MASK_4K) && unlikely(atomic_load(c->tlb->wx[i].code)))
+    if (c->tlb->e[TLB_W][i].tag == (lin & PAGE_MASK_4K) &&
+        unlikely(atomic_load(c->tlb->wx[i].code)))
         access_stored_code(c, lin, size);
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * CPU models: which features a guest gets, and the instruction sets behind
  * them. */
+#include "fpu.h"
 #include "sys.h"
 #include "../../base/err.h"
 #include <pthread.h>
@@ -25,7 +26,7 @@
 #define SYS_7_EBX                                                                                  \
     (B(F_FSGSBASE) | B(F_TSC_ADJUST) | B(F_SMEP) | B(F_ERMS) | B(F_INVPCID) | B(F_SMAP) |          \
      B(F_CLFLUSHOPT) | B(F_CLWB))
-#define SYS_7_ECX    (B(F_UMIP) | B(F_RDPID))
+#define SYS_7_ECX    (B(F_UMIP) | B(F_PKU) | B(F_RDPID) | B(F_PKS))
 #define SYS_D1_EAX   (B(F_XSAVEOPT) | B(F_XSAVEC) | B(F_XGETBV1))
 #define SYS_EXT1_ECX (B(F_LAHF) | B(F_PREFETCHW) | B(F_TOPOEXT))
 #define SYS_EXT1_EDX (B(F_SYSCALL) | B(F_NX) | B(F_MMXEXT) | B(F_PDPE1GB) | B(F_RDTSCP) | B(F_LM))
@@ -165,7 +166,11 @@ static void make_models(void)
         }
         m->phys_bits = 46; /* MEM_GPA_MAX */
         m->linear_bits = model_has(m, F_LA57) ? 57 : 48;
-        m->xcr0 = model_has(m, F_AVX) ? 7 : 3;
+        m->xcr0 = XS_X87 | XS_SSE;
+        if (model_has(m, F_AVX))
+            m->xcr0 |= XS_YMM;
+        if (model_has(m, F_PKU))
+            m->xcr0 |= XS_PKRU;
         m->host_rdrand = rdrand;
         m->host_rdseed = rdseed;
     }
@@ -266,6 +271,7 @@ bool emu_has_isa(struct emu *c, ZydisISASet isa)
     case ZYDIS_ISA_SET_SMAP: return cpu_has(c, F_SMAP);
     case ZYDIS_ISA_SET_RDWRFSGS: return cpu_has(c, F_FSGSBASE);
     case ZYDIS_ISA_SET_MOVDIR: return cpu_has(c, F_MOVDIRI) && cpu_has(c, F_MOVDIR64B);
+    case ZYDIS_ISA_SET_PKU: return cpu_has(c, F_PKU);
     case ZYDIS_ISA_SET_RDTSCP: return cpu_has(c, F_RDTSCP);
     case ZYDIS_ISA_SET_RDPID: return cpu_has(c, F_RDPID);
     case ZYDIS_ISA_SET_RDRAND: return cpu_has(c, F_RDRAND);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The answers of CPUID (AMD APM volume 3, appendix E; Intel SDM volume 2A,
  * CPUID), and the hypervisor leaves of KVM's paravirtual clock. */
+#include "fpu.h"
 #include "sys.h"
 
 #define LEAF_MAX     0x16u
@@ -83,19 +84,19 @@ static void leaf_topology(struct emu *c, uint32_t sub, uint32_t out[4])
         set(out, 0, 0, sub & 0xff, c->index);
 }
 
-/* State components in the standard format: x87 and SSE in the first 512 bytes,
- * the header, then the upper halves of YMM0-15 at 576. */
+/* State components: sizes of areas, then size and place of each component. */
 static void leaf_xsave(struct emu *c, uint32_t sub, uint32_t out[4])
 {
     uint64_t all = c->vm->model->xcr0;
-    uint32_t now = c->xcr0 & 4 ? 832 : 576;
 
     if (sub == 0)
-        set(out, (uint32_t)all, now, all & 4 ? 832 : 576, 0);
+        set(out, (uint32_t)all, xs_size(c->xcr0, false), xs_size(all, false), 0);
     else if (sub == 1)
-        set(out, c->vm->model->word[CW_D1_EAX], now, 0, 0);
-    else if (sub == 2 && all & 4)
-        set(out, 256, 576, 0, 0);
+        set(out, c->vm->model->word[CW_D1_EAX], xs_size(c->xcr0, true), 0, 0);
+    else if (sub == 2 && all & XS_YMM)
+        set(out, XS_AVX_LEN, XS_AVX, 0, 0);
+    else if (sub == 9 && all & XS_PKRU)
+        set(out, XS_PKRU_LEN, xs_pkru(false, 0), 0, 0);
 }
 
 /* Caches: 32 KiB L1 each, 1 MiB L2, 32 MiB L3 for all. */
@@ -202,7 +203,8 @@ void emu_cpuid(struct emu *c, uint32_t leaf, uint32_t sub, uint32_t out[4])
     case 6: out[0] = BIT(2); break; /* the APIC timer never stops */
     case 7:
         if (sub == 0)
-            set(out, 0, w[CW_7_EBX], w[CW_7_ECX], w[CW_7_EDX]);
+            set(out, 0, w[CW_7_EBX], w[CW_7_ECX] | (c->cr4 & CR4_PKE ? BIT(F_OSPKE % 32) : 0),
+                w[CW_7_EDX]);
         break;
     case 0xb: leaf_topology(c, sub, out); break;
     case 0xd: leaf_xsave(c, sub, out); break;

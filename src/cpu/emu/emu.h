@@ -106,6 +106,7 @@ struct tlb; /* all sets, and what flushing needs: tlb.c */
 #define CR4_SMEP       0x100000u
 #define CR4_SMAP       0x200000u
 #define CR4_PKE        0x400000u
+#define CR4_PKS        0x1000000u
 #define EFER_SCE       0x1u
 #define EFER_LME       0x100u
 #define EFER_LMA       0x400u
@@ -178,7 +179,8 @@ struct emu {
     uint64_t mtrr_def, mtrr_fixed[11], mtrr_var[16], mcg_status, mc_bank[4 * 4];
     uint64_t mcg_ctl, tsc_adjust, hwcr, syscfg, nb_cfg; /* the last three: AMD's */
     uint64_t kvm_system_time, kvm_wall_clock;
-    bool nmi_masked; /* between NMI and IRET */
+    uint32_t pkru, pkrs; /* rights by protection key: op_pkey.c */
+    bool nmi_masked;     /* between NMI and IRET */
     bool wait_sipi;
     bool ac_check;   /* alignment checks on: CR0.AM, EFLAGS.AC, CPL 3 */
     bool db_data;    /* a data or I/O breakpoint is armed in DR7 */
@@ -354,6 +356,8 @@ bool emu_set_cr3(struct emu *c, uint64_t v);
 bool emu_set_cr4(struct emu *c, uint64_t v);
 bool emu_set_efer(struct emu *c, uint64_t v);
 bool emu_set_xcr0(struct emu *c, uint64_t v);
+bool emu_set_pkru(struct emu *c, uint64_t v);
+bool emu_set_pkrs(struct emu *c, uint64_t v);
 bool emu_msr_read(struct emu *c, uint32_t index, uint64_t *v);
 bool emu_msr_write(struct emu *c, uint32_t index, uint64_t v);
 void emu_cpuid(struct emu *c, uint32_t leaf, uint32_t sub, uint32_t out[4]);

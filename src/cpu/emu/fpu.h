@@ -24,13 +24,31 @@ enum {
     XS_BV = 512, /* XSTATE_BV and XCOMP_BV: the XSAVE header */
     XS_COMP = 520,
     XS_AVX = 576, /* also in the compacted format: nothing comes before it */
-    XS_SIZE = 832
+    XS_AVX_LEN = 256,
+    XS_SIZE = XS_AVX + XS_AVX_LEN,
+    XS_PKRU_LEN = 8 /* 4 of them reserved */
 };
 #define XS_X87     1u
 #define XS_SSE     2u
 #define XS_YMM     4u
-#define XS_ALL     7u
+#define XS_FPU     7u /* what struct vc_fpu holds */
+#define XS_PKRU    0x200u
+#define XS_ALL     (XS_FPU | XS_PKRU)
 #define XS_COMPACT BIT64(63)
+
+/* PKRU comes behind the YMM registers, in the compacted format in their place
+ * where the area has none. */
+static inline unsigned xs_pkru(bool compact, uint64_t parts)
+{
+    return compact && !(parts & XS_YMM) ? XS_AVX : XS_SIZE;
+}
+/* The size of an area that holds such parts. */
+static inline unsigned xs_size(uint64_t parts, bool compact)
+{
+    if (parts & XS_PKRU)
+        return xs_pkru(compact, parts) + XS_PKRU_LEN;
+    return parts & XS_YMM ? XS_SIZE : XS_AVX;
+}
 
 #define MXCSR_VALID 0xffffu /* MXCSR_MASK: the bits that may be set */
 #define MXCSR_INIT  0x1f80u

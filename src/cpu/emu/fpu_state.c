@@ -61,6 +61,8 @@ unsigned fpu_in_use(const struct emu *c)
         if (any_set(c->ymm[i] + 16, 16))
             parts |= XS_YMM;
     }
+    if (c->pkru)
+        parts |= XS_PKRU;
     return parts;
 }
 
@@ -114,7 +116,7 @@ void emu_fpu_get(struct emu *c, struct vc_fpu *out)
     fpu_put_x87(c, a, true);
     put_le32(a + FX_MXCSR, c->mxcsr);
     put_le32(a + FX_MXCSR_MASK, MXCSR_VALID);
-    put_le64(a + XS_BV, XS_ALL);
+    put_le64(a + XS_BV, XS_FPU);
     for (unsigned i = 0; i < 16; i++) {
         memcpy(a + FX_XMM + 16 * i, c->ymm[i], 16);
         memcpy(a + XS_AVX + 16 * i, c->ymm[i] + 16, 16);
@@ -127,14 +129,14 @@ int emu_fpu_set(struct emu *c, const struct vc_fpu *in)
     uint64_t bv = get_le64(a + XS_BV);
     if (get_le64(a + XS_COMP))
         return err_set(VC_EINVAL, "the FPU state is not in the standard XSAVE format");
-    if (bv & ~(uint64_t)XS_ALL)
+    if (bv & ~(uint64_t)XS_FPU)
         return err_set(VC_EINVAL, "XSTATE_BV %#llx names state that is not x87, SSE or AVX",
                        (unsigned long long)bv);
     if (get_le32(a + FX_MXCSR) & ~MXCSR_VALID)
         return err_set(VC_EINVAL, "MXCSR %#x has reserved bits set", get_le32(a + FX_MXCSR));
     if (in->xcr0 != c->xcr0 && !emu_set_xcr0(c, in->xcr0))
         return err_set(VC_EINVAL, "XCR0 %#llx is not possible here", (unsigned long long)in->xcr0);
-    fpu_init_parts(c, XS_ALL & ~(unsigned)bv, 16);
+    fpu_init_parts(c, XS_FPU & ~(unsigned)bv, 16);
     if (bv & XS_X87)
         fpu_get_x87(c, a, true);
     c->mxcsr = get_le32(a + FX_MXCSR);

@@ -29,6 +29,8 @@ void emu_mode_changed(struct emu *c)
     c->walk.cr3 = c->cr3;
     c->walk.cr4 = c->cr4;
     c->walk.efer = c->efer;
+    c->walk.pkru = c->pkru;
+    c->walk.pkrs = c->pkrs;
     c->tlb = c->ac_check || c->db_data ? &c->tlbs->never : &c->tlbs->cur->set[tlb_priv(c)];
 
     c->pend_mask =

@@ -19,6 +19,7 @@
 #define MSR_LAST_INT_TO      0x000001deu
 #define MSR_PAT              0x00000277u
 #define MSR_TSC_DEADLINE     0x000006e0u
+#define MSR_PKRS             0x000006e1u
 
 #define MSR_EFER           0xc0000080u
 #define MSR_STAR           0xc0000081u

@@ -392,5 +392,5 @@ bool select_sys(struct emu *c, struct insn *in, struct op *op)
     default: break;
     }
     return select_table(c, in, op) || select_cr(c, in, op) || select_dr(c, in, op) ||
-           select_cache(c, in, op);
+           select_cache(c, in, op) || select_pkey(c, in, op);
 }

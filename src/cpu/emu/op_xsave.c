@@ -121,7 +121,7 @@ static __attribute__((noinline)) void xsave(struct emu *c, const struct op *op, 
     if ((rfbm & XS_SSE) && c->mxcsr != MXCSR_INIT)
         used |= XS_SSE;
     unsigned saved = opt ? used : rfbm;
-    unsigned size = rfbm & XS_YMM ? XS_SIZE : XS_AVX;
+    unsigned size = xs_size(rfbm, compact);
     uint64_t lin = area_linear(c, op, size, 64, true);
     uint64_t header[2] = {used, rfbm | XS_COMPACT};
     emu_probe_store(c, op, lin, size);
@@ -148,6 +148,10 @@ static __attribute__((noinline)) void xsave(struct emu *c, const struct op *op, 
     }
     if (saved & XS_YMM)
         put_ymm(c, op, lin, n);
+    if (saved & XS_PKRU) {
+        uint64_t pkru = c->pkru;
+        emu_store(c, op, lin + xs_pkru(compact, rfbm), &pkru, XS_PKRU_LEN);
+    }
     emu_store(c, op, lin + XS_BV, header, compact ? 16 : 8);
 }
 
@@ -203,6 +207,12 @@ static __attribute__((noinline)) void xrstor(struct emu *c, const struct op *op,
         op_linear(c, op, XS_SIZE, false);
         emu_load(c, op, lin + XS_AVX, area + XS_AVX, 16 * n);
     }
+    uint64_t pkru = 0;
+    if (load & XS_PKRU) {
+        unsigned at = xs_pkru(compact, get_le64(area + XS_COMP));
+        op_linear(c, op, at + XS_PKRU_LEN, false);
+        emu_load(c, op, lin + at, &pkru, XS_PKRU_LEN);
+    }
     bool mxcsr = compact ? load & XS_SSE : rfbm & (XS_SSE | XS_YMM);
     if (mxcsr && (get_le32(area + FX_MXCSR) & ~MXCSR_VALID))
         emu_gp0(c, op);
@@ -220,6 +230,8 @@ static __attribute__((noinline)) void xrstor(struct emu *c, const struct op *op,
         if (load & XS_YMM)
             memcpy(c->ymm[i] + 16, area + XS_AVX + 16 * i, 16);
     }
+    if (rfbm & XS_PKRU)
+        emu_set_pkru(c, (uint32_t)pkru);
 }
 
 static void h_xrstor(struct emu *c, const struct op *op)

@@ -126,6 +126,7 @@ static int reg_get(struct emu *c, enum vc_reg reg, uint64_t *v)
     case VC_REG_CR8: *v = c->env->cr8_get ? c->env->cr8_get(c->env->ctx, c->index) : 0; return 0;
     case VC_REG_EFER: *v = c->efer; return 0;
     case VC_REG_XCR0: *v = c->xcr0; return 0;
+    case VC_REG_PKRU: *v = c->pkru; return 0;
     case VC_REG_DR0:
     case VC_REG_DR1:
     case VC_REG_DR2:
@@ -151,6 +152,7 @@ static bool reg_put(struct emu *c, enum vc_reg reg, uint64_t v)
         return true;
     case VC_REG_EFER: return emu_set_efer(c, v);
     case VC_REG_XCR0: return emu_set_xcr0(c, v);
+    case VC_REG_PKRU: return emu_set_pkru(c, v);
     case VC_REG_DR0:
     case VC_REG_DR1:
     case VC_REG_DR2:

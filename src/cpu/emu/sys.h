@@ -87,6 +87,8 @@ enum cpu_feat {
     F_SHA = CPU_FEAT(CW_7_EBX, 29),
 
     F_UMIP = CPU_FEAT(CW_7_ECX, 2),
+    F_PKU = CPU_FEAT(CW_7_ECX, 3),
+    F_OSPKE = CPU_FEAT(CW_7_ECX, 4), /* follows CR4 */
     F_GFNI = CPU_FEAT(CW_7_ECX, 8),
     F_VAES = CPU_FEAT(CW_7_ECX, 9),
     F_VPCLMUL = CPU_FEAT(CW_7_ECX, 10),
@@ -94,6 +96,7 @@ enum cpu_feat {
     F_RDPID = CPU_FEAT(CW_7_ECX, 22),
     F_MOVDIRI = CPU_FEAT(CW_7_ECX, 27),
     F_MOVDIR64B = CPU_FEAT(CW_7_ECX, 28),
+    F_PKS = CPU_FEAT(CW_7_ECX, 31),
     F_FSRM = CPU_FEAT(CW_7_EDX, 4),
 
     F_XSAVEOPT = CPU_FEAT(CW_D1_EAX, 0),
@@ -216,6 +219,7 @@ int mce_msr_write(struct emu *c, uint32_t index, uint64_t v);
 bool select_cr(struct emu *c, struct insn *in, struct op *op);    /* op_cr.c */
 bool select_dr(struct emu *c, struct insn *in, struct op *op);    /* sys_dr.c */
 bool select_cache(struct emu *c, struct insn *in, struct op *op); /* op_cache.c */
+bool select_pkey(struct emu *c, struct insn *in, struct op *op);  /* op_pkey.c */
 
 /* Raises #GP(0) unless CPL is 0. */
 static inline void need_cpl0(struct emu *c, const struct op *op)

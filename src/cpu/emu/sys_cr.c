@@ -104,8 +104,9 @@ uint64_t cr4_allowed(const struct emu *c)
         enum cpu_feat feat;
         uint32_t bit;
     } optional[] = {
-        {F_UMIP, CR4_UMIP},     {F_LA57, CR4_LA57}, {F_FSGSBASE, CR4_FSGSBASE}, {F_PCID, CR4_PCIDE},
-        {F_XSAVE, CR4_OSXSAVE}, {F_SMEP, CR4_SMEP}, {F_SMAP, CR4_SMAP},
+        {F_UMIP, CR4_UMIP},  {F_LA57, CR4_LA57},     {F_FSGSBASE, CR4_FSGSBASE},
+        {F_PCID, CR4_PCIDE}, {F_XSAVE, CR4_OSXSAVE}, {F_SMEP, CR4_SMEP},
+        {F_SMAP, CR4_SMAP},  {F_PKU, CR4_PKE},       {F_PKS, CR4_PKS},
     };
     for (unsigned i = 0; i < ARRAY_LEN(optional); i++)
         if (cpu_has(c, optional[i].feat))
@@ -131,8 +132,9 @@ bool emu_set_cr4(struct emu *c, uint64_t v)
     if (change & CR4_PCIDE)
         emu_switch_cr3(c, false);
     /* More than the manual asks for: the soft TLB holds permissions as they
-     * were worked out under SMEP and SMAP. */
-    if (change & (CR4_PSE | CR4_PAE | CR4_PGE | CR4_LA57 | CR4_PCIDE | CR4_SMEP | CR4_SMAP))
+     * were worked out under SMEP, SMAP and protection keys. */
+    if (change & (CR4_PSE | CR4_PAE | CR4_PGE | CR4_LA57 | CR4_PCIDE | CR4_SMEP | CR4_SMAP |
+                  CR4_PKE | CR4_PKS))
         emu_flush_all(c);
     emu_mode_changed(c);
     return true;

@@ -123,6 +123,11 @@ bool emu_msr_read(struct emu *c, uint32_t index, uint64_t *v)
     case MSR_SYSENTER_ESP: *v = c->sysenter_esp; break;
     case MSR_SYSENTER_EIP: *v = c->sysenter_eip; break;
     case MSR_PAT: *v = c->pat; break;
+    case MSR_PKRS:
+        if (!cpu_has(c, F_PKS))
+            return false;
+        *v = c->pkrs;
+        break;
     case MSR_MISC_ENABLE: *v = c->misc_enable | MISC_ENABLE_RO; break;
     case MSR_PATCH_LEVEL: *v = PATCH_LEVEL; break;
     case MSR_PLATFORM_ID:
@@ -178,6 +183,7 @@ bool emu_msr_write(struct emu *c, uint32_t index, uint64_t v)
             return false;
         c->pat = v;
         return true;
+    case MSR_PKRS: return emu_set_pkrs(c, v);
     case MSR_MISC_ENABLE: c->misc_enable = v & ~MISC_ENABLE_RO; return true;
     case MSR_PATCH_LEVEL: return true; /* Intel's way to ask for it starts so; no effect */
     case MSR_DEBUGCTL: return v == 0;  /* neither branch records nor branch steps */

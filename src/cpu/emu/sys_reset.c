@@ -53,6 +53,7 @@ static void reset_msrs(struct emu *c)
     memset(c->mc_bank, 0, sizeof c->mc_bank);
     c->hwcr = c->syscfg = c->nb_cfg = 0;
     c->kvm_system_time = c->kvm_wall_clock = 0;
+    c->pkru = c->pkrs = 0;
 }
 
 void emu_reset(struct emu *c, bool init)

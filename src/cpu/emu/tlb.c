@@ -107,6 +107,7 @@ void emu_flush_all(struct emu *c)
     for (unsigned i = 0; i < TLB_SLOTS; i++)
         if (c->tlbs->slot[i].live)
             slot_flush(c->tlbs, &c->tlbs->slot[i]);
+    c->tlbs->keys = 0;
     c->stats.tlb_flushes++;
     jcache_retag(c);
 }

@@ -33,6 +33,7 @@ struct tlb {
     struct tlb_set never; /* matches nothing: every access takes the slow path */
     struct tlb_slot *cur;
     uint64_t gen, clock;
+    uint32_t keys; /* protection keys that entries were made under, as in struct walk */
 };
 
 int tlb_new(struct emu *c);
