@@ -13,7 +13,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define HASH_BITS     15
+#define HASH_BITS     17
 #define HASH_N        (1u << HASH_BITS)
 #define CACHE_CAP     (192ull << 20) /* bytes of blocks before all are dropped */
 #define RETIRED_NUDGE (8ull << 20)   /* retired bytes before running vCPUs are asked to let go */

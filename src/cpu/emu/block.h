@@ -35,7 +35,7 @@ struct jcache_ent {
     struct block *block;
     const void *code; /* where translated code goes on */
 };
-#define JCACHE_BITS 12
+#define JCACHE_BITS 14
 struct jcache {
     struct jcache_ent e[1u << JCACHE_BITS];
     _Atomic uint64_t

@@ -44,13 +44,17 @@ struct jit_link {
     uint8_t *disp;
 };
 
+struct jit_chunk {
+    struct jit_chunk *next;
+    uint64_t pad;
+};
+
 /* What a translated block owns. */
 struct jit_block {
     const uint8_t *code;
-    uint8_t *entry;      /* writable alias of code */
-    const uint8_t *dead; /* where the entry goes when the block is dropped */
-    void **owned;        /* sites and links, freed with it */
-    unsigned nowned;
+    uint8_t *entry;          /* writable alias of code */
+    const uint8_t *dead;     /* where the entry goes when the block is dropped */
+    struct jit_chunk *owned; /* sites and links, freed with it */
 };
 
 struct jit *jit_new(void);
@@ -63,6 +67,7 @@ struct jit_block *jit_translate(struct emu *c, struct block *b, const uint8_t *p
                                 uint64_t *lines);
 struct trans *trans_new(void);
 void jit_block_kill(struct jit_block *jb);
+void jit_chunks_free(struct jit_chunk *k);
 void jit_block_free(struct jit_block *jb);
 /* Is the memory used up? Then everything must be dropped, and jit_rewind called
  * when nobody runs old code. */

@@ -13,23 +13,22 @@ static unsigned host_of(unsigned guest)
     return guest == 4 ? (unsigned)H_R9 : guest;
 }
 
+/* Pieces of chunks, which the block owns. */
 void *trans_own(struct trans *t, size_t size)
 {
-    if (t->nowned == t->cap) {
-        unsigned cap = t->cap ? t->cap * 2 : 16;
-        void **p = realloc(t->owned, cap * sizeof *p);
-        if (!p) {
+    size = (size + 15) & ~(size_t)15;
+    if (t->chunk_left < size) {
+        struct jit_chunk *k = calloc(1, OWN_CHUNK);
+        if (!k) {
             t->failed = true;
             return NULL;
         }
-        t->owned = p;
-        t->cap = cap;
+        k->next = t->owned;
+        t->owned = k;
+        t->chunk_left = OWN_CHUNK - sizeof *k;
     }
-    void *p = calloc(1, size);
-    if (p)
-        t->owned[t->nowned++] = p;
-    else
-        t->failed = true;
+    void *p = (uint8_t *)t->owned + OWN_CHUNK - t->chunk_left;
+    t->chunk_left -= size;
     return p;
 }
 

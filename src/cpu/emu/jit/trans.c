@@ -132,7 +132,6 @@ static struct jit_block *finish(struct trans *t)
     jb->code = t->entry + t->a.to_exec;
     jb->entry = t->entry;
     jb->owned = t->owned;
-    jb->nowned = t->nowned;
     return jb;
 }
 
@@ -170,9 +169,7 @@ struct jit_block *jit_translate(struct emu *c, struct block *b, const uint8_t *p
     trans_cold(t);
     struct jit_block *jb = t->failed || t->a.full ? NULL : finish(t);
     if (!jb) {
-        for (unsigned i = 0; i < t->nowned; i++)
-            free(t->owned[i]);
-        free(t->owned);
+        jit_chunks_free(t->owned);
         return NULL;
     }
     jit_commit(jit, &t->a);
@@ -193,12 +190,19 @@ void jit_block_kill(struct jit_block *jb)
     __atomic_store_n((uint64_t *)(void *)jb->entry, v, __ATOMIC_SEQ_CST);
 }
 
+void jit_chunks_free(struct jit_chunk *k)
+{
+    while (k) {
+        struct jit_chunk *next = k->next;
+        free(k);
+        k = next;
+    }
+}
+
 void jit_block_free(struct jit_block *jb)
 {
     if (!jb)
         return;
-    for (unsigned i = 0; i < jb->nowned; i++)
-        free(jb->owned[i]);
-    free(jb->owned);
+    jit_chunks_free(jb->owned);
     free(jb);
 }

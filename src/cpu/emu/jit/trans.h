@@ -9,6 +9,7 @@
 #include "jit.h"
 
 #define TRANS_MAX 96
+#define OWN_CHUNK 2048u /* bytes */
 
 enum trans_kind {
     T_CALLOUT, /* the interpreter does it */
@@ -64,8 +65,8 @@ struct trans {
     bool failed, ended, undecodable;
     enum flags_place flags;
     uint8_t simd; /* JIT_SIMD_* that are live for sure */
-    void **owned;
-    unsigned nowned, cap;
+    struct jit_chunk *owned;
+    size_t chunk_left;
     unsigned ncold;
     struct cold cold[3 * TRANS_MAX];
     uint8_t page[4096]; /* the guest's, read once */
