@@ -115,7 +115,7 @@ static const uint8_t tail[] = {0x9c, 0x5a, 0x66, 0x89, 0x07, 0x66, 0x89, 0x57,
 static void run_row(struct tally *t, const struct adjust *op, unsigned ah, uint32_t flags)
 {
     static struct state start, engine;
-    struct code code = {.ip = CODE_BASE};
+    struct code code = {.ip = CODE_BASE, .loops = true};
     char text[256];
     memcpy(code.bytes, head, sizeof head);
     memcpy(code.bytes + sizeof head, op->bytes, op->len);

@@ -80,7 +80,7 @@ static void byte_run(struct tally *t, const struct byte_op *op, unsigned a, uint
 {
     static struct state start, host, engine;
     static uint8_t table[1024];
-    struct code code = {.ip = CODE_BASE};
+    struct code code = {.ip = CODE_BASE, .loops = true};
     memcpy(code.bytes, loop_head, sizeof loop_head);
     memcpy(code.bytes + sizeof loop_head, op->bytes, op->len);
     code.len = (uint8_t)(sizeof loop_head + op->len);

@@ -35,6 +35,7 @@
 #define SEL_TSS    0x40
 
 bool engine_absent;
+unsigned engine_warmup;
 static vc_vm *vm;
 static vc_cpu *cpu;
 static uint8_t *sys, *scratch;
@@ -154,15 +155,25 @@ static void log_line(void *ud, int level, const char *line)
     fprintf(stderr, "engine: log %d: %s\n", level, line);
 }
 
-bool engine_start(const char *backend, const char *model)
+static uint32_t engine_number(const char *name)
+{
+    return strcmp(name, "jit") == 0      ? VC_ENGINE_JIT
+           : strcmp(name, "interp") == 0 ? VC_ENGINE_INTERP
+                                         : VC_ENGINE_AUTO;
+}
+
+bool engine_start(const char *backend, const char *model, const char *engine)
 {
     if (engine_absent) {
         static uint8_t pages[SCR_SIZE];
         scratch = pages;
         return true;
     }
-    struct vc_vm_opts opts = {
-        .size = sizeof opts, .cpu_model = model, .log = log_line, .log_level = VC_LOG_WARN};
+    struct vc_vm_opts opts = {.size = sizeof opts,
+                              .cpu_model = model,
+                              .log = log_line,
+                              .log_level = VC_LOG_WARN,
+                              .engine = engine_number(engine)};
     vm = vc_open(backend, &opts);
     if (!vm)
         return fail("vc_open: %s", vc_errmsg());
@@ -249,8 +260,8 @@ static void unwind(const struct vc_gprs *g, struct state *out)
         vc_reg_get(cpu, VC_REG_CR2, &out->cr2);
 }
 
-bool engine_run(const struct code *code, enum engine_bits bits, bool budgeted,
-                const struct state *in, struct state *out)
+static bool run_once(const struct code *code, enum engine_bits bits, bool budgeted,
+                     const struct state *in, struct state *out)
 {
     if (engine_absent) {
         memcpy((void *)SCR_BASE, scratch, SCR_SIZE);
@@ -309,6 +320,21 @@ bool engine_run(const struct code *code, enum engine_bits bits, bool budgeted,
         return fail("vc_fpu_get: %s", vc_errmsg());
     memcpy(out->xsave, fpu.xsave, XS_SIZE);
     return true;
+}
+
+bool engine_run(const struct code *code, enum engine_bits bits, bool budgeted,
+                const struct state *in, struct state *out)
+{
+    if (!engine_warmup || engine_absent || code->loops)
+        return run_once(code, bits, budgeted, in, out);
+    static uint8_t mem[SCR_SIZE];
+    memcpy(mem, scratch, SCR_SIZE);
+    for (unsigned i = 0; i < engine_warmup; i++) {
+        if (!run_once(code, bits, false, in, out))
+            return false;
+        memcpy(scratch, mem, SCR_SIZE);
+    }
+    return run_once(code, bits, false, in, out);
 }
 
 void engine_cpuid(uint32_t leaf, uint32_t sub, uint32_t out[4])

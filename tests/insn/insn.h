@@ -81,6 +81,7 @@ struct code {
     uint64_t taken; /* target of its branch; 0: it has none */
     uint64_t ea;    /* of its memory operand; 0: it has none */
     bool rep;       /* may run for several instructions' worth of budget */
+    bool loops;     /* is a loop, which gets hot by itself */
 };
 
 /* ---- randomness: rng.c ------------------------------------------------------ */
@@ -108,8 +109,11 @@ void native_run(const struct code *code, const struct state *in, struct state *o
 
 /* ---- the engine's side, by the public API only: engine.c --------------------- */
 extern bool engine_absent; /* the host is compared with itself: tests the test */
-bool engine_start(const char *backend, const char *model);
+bool engine_start(const char *backend, const char *model, const char *engine);
 void engine_stop(void);
+/* How often code is run before the run that counts: a translator wants to see
+ * it that often before it translates. */
+extern unsigned engine_warmup;
 uint8_t *engine_mem(void); /* the guest's data pages */
 bool engine_avx(void);     /* the guest has YMM registers */
 bool engine_place(const struct code *code);

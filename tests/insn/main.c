@@ -20,6 +20,7 @@ static void usage(FILE *to)
                 "  -r, --reports N   differences shown in full (default 40)\n"
                 "  -b, --backend B   default emu; 'self' compares the host with itself\n"
                 "  -m, --model M     guest CPU model\n"
+                "  -e, --engine E    interp or jit: emu's two ways to run code\n"
                 "  -f, --forms-only  no directed tests\n"
                 "  -d, --directed-only\n"
                 "  -l, --list        list the forms and what becomes of them\n"
@@ -242,22 +243,31 @@ static void print_raised(const char *what, const struct tally *t)
 
 int main(int argc, char **argv)
 {
-    static const struct option longs[] = {
-        {"count", 1, 0, 'n'},         {"seed", 1, 0, 's'},    {"reports", 1, 0, 'r'},
-        {"backend", 1, 0, 'b'},       {"model", 1, 0, 'm'},   {"forms-only", 0, 0, 'f'},
-        {"directed-only", 0, 0, 'd'}, {"list", 0, 0, 'l'},    {"strict", 0, 0, 'S'},
-        {"help", 0, 0, 'h'},          {"verbose", 0, 0, 'v'}, {0, 0, 0, 0}};
+    static const struct option longs[] = {{"count", 1, 0, 'n'},
+                                          {"seed", 1, 0, 's'},
+                                          {"reports", 1, 0, 'r'},
+                                          {"backend", 1, 0, 'b'},
+                                          {"model", 1, 0, 'm'},
+                                          {"forms-only", 0, 0, 'f'},
+                                          {"directed-only", 0, 0, 'd'},
+                                          {"list", 0, 0, 'l'},
+                                          {"strict", 0, 0, 'S'},
+                                          {"engine", 1, 0, 'e'},
+                                          {"help", 0, 0, 'h'},
+                                          {"verbose", 0, 0, 'v'},
+                                          {0, 0, 0, 0}};
     unsigned n_cases = 48;
-    const char *backend = "emu", *model = NULL;
+    const char *backend = "emu", *model = NULL, *engine = "auto";
     bool forms = true, directed = true, list = false;
     int opt;
-    while ((opt = getopt_long(argc, argv, "n:s:r:b:m:fdlSvh", longs, NULL)) != -1)
+    while ((opt = getopt_long(argc, argv, "n:s:r:b:m:e:fdlSvh", longs, NULL)) != -1)
         switch (opt) {
         case 'n': n_cases = (unsigned)strtoul(optarg, NULL, 0); break;
         case 's': seed = strtoull(optarg, NULL, 0); break;
         case 'r': reports_left = (unsigned)strtoul(optarg, NULL, 0); break;
         case 'b': backend = optarg; break;
         case 'm': model = optarg; break;
+        case 'e': engine = optarg; break;
         case 'f': directed = false; break;
         case 'd': forms = false; break;
         case 'l': list = true; break;
@@ -269,9 +279,10 @@ int main(int argc, char **argv)
     for (; optind < argc && n_only < 16; optind++)
         only[n_only++] = argv[optind];
     engine_absent = strcmp(backend, "self") == 0;
+    engine_warmup = strcmp(engine, "jit") == 0 ? 12 : 0;
     rng_seed(seed);
 
-    if (!native_start() || !engine_start(backend, model)) {
+    if (!native_start() || !engine_start(backend, model, engine)) {
         fprintf(stderr, "insn-test: %s\n", engine_why());
         return 2;
     }
