@@ -81,6 +81,7 @@ class Reg(enum.IntEnum):
     CR8 = 36
     EFER = 37
     XCR0 = 38
+    PKRU = 39
     DR0 = 48
     DR1 = 49
     DR2 = 50
