@@ -24,6 +24,8 @@ struct vc_access {
     uint32_t len;  /* 1, 2, 4, 8 (8: MMIO only) */
     uint32_t write;
     vc_cpu *cpu;
+    uint32_t cpu_index; /* its number */
+    uint32_t pad;
 };
 
 /* 0: handled. A negative code ends the run: vc_run returns VC_ECALLBACK. */

@@ -134,10 +134,9 @@ int irqchip_msi(struct irqchip *chip, uint64_t address, uint32_t data)
  * its registers at this address. */
 static struct lapic *lapic_at(struct irqchip *chip, const struct vc_access *a)
 {
-    int cpu = a->cpu ? vc_cpu_index(a->cpu) : -1;
-    if (cpu < 0 || (unsigned)cpu >= chip->opts.max_cpus)
+    if (!a->cpu || a->cpu_index >= chip->opts.max_cpus)
         return NULL;
-    struct lapic *l = &chip->cpu[cpu];
+    struct lapic *l = &chip->cpu[a->cpu_index];
     bool here = lapic_on(l) && !lapic_x2(l) && !((a->addr ^ l->s.base) & PAGE_MASK_4K);
     return here ? l : NULL;
 }

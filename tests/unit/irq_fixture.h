@@ -14,10 +14,6 @@ enum { CPUS = 4 };
 struct vc_cpu {
     int index;
 };
-int vc_cpu_index(const vc_cpu *cpu)
-{
-    return cpu->index;
-}
 
 static struct bus *bus;
 static struct clock *clk;
@@ -55,7 +51,7 @@ static __attribute__((unused)) void teardown(void)
 static __attribute__((unused)) uint64_t io_read(unsigned cpu, enum vc_space space, uint64_t addr,
                                                 unsigned len)
 {
-    struct vc_access a = {.addr = addr, .len = len, .cpu = &handle[cpu]};
+    struct vc_access a = {.addr = addr, .len = len, .cpu = &handle[cpu], .cpu_index = cpu};
     cr_assert(bus_access(bus, space, &a) == ENV_HANDLED);
     return len == 8 ? a.data : a.data & ((1ull << 8 * len) - 1);
 }
@@ -63,7 +59,8 @@ static __attribute__((unused)) uint64_t io_read(unsigned cpu, enum vc_space spac
 static __attribute__((unused)) void io_write(unsigned cpu, enum vc_space space, uint64_t addr,
                                              unsigned len, uint64_t data)
 {
-    struct vc_access a = {.addr = addr, .len = len, .cpu = &handle[cpu], .write = 1, .data = data};
+    struct vc_access a = {
+        .addr = addr, .len = len, .cpu = &handle[cpu], .cpu_index = cpu, .write = 1, .data = data};
     cr_assert(bus_access(bus, space, &a) == ENV_HANDLED);
 }
 

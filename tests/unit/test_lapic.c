@@ -185,6 +185,7 @@ Test(lapic, moves_its_registers)
     cr_assert(apic_r(0, REG_VERSION) == ~0u);
     cr_assert(apic_r(1, REG_VERSION) == 0x50014);
     a.cpu = &handle[1];
+    a.cpu_index = 1;
     cr_assert(bus_access(bus, VC_SPACE_MMIO, &a) == ENV_UNHANDLED);
 }
 

@@ -122,8 +122,12 @@ static void device(struct emu *c, enum vc_space space, uint64_t addr, unsigned l
         c->replay.at++;
         return;
     }
-    struct vc_access a = {
-        .addr = addr, .len = len, .write = write, .cpu = c->handle, .data = write ? *data : 0};
+    struct vc_access a = {.addr = addr,
+                          .len = len,
+                          .write = write,
+                          .cpu = c->handle,
+                          .cpu_index = c->index,
+                          .data = write ? *data : 0};
     if (space == VC_SPACE_PORT)
         c->stats.port_exits++;
     else
