@@ -174,6 +174,27 @@ static void strings(struct tally *t)
                 string_case(t, opcodes[i], size);
 }
 
+/* ---- undefined opcodes ------------------------------------------------------------------ */
+
+/* What the decoder does not know must be what the host does not know. */
+static void undefined_case(void *ud, const uint8_t *bytes, unsigned n)
+{
+    static struct state start;
+    static uint8_t mem[SCR_SIZE];
+    struct code code = {.ip = CODE_BASE + 0x200, .len = (uint8_t)n};
+    struct insn nop;
+    insn_decode(ZYDIS_MACHINE_MODE_LONG_64, (const uint8_t *)"\x90", 1, &nop);
+    gen_case(&nop, &code, &start, mem);
+    start.gpr[RBX] = SCR_BASE + 0x1000;
+    memcpy(code.bytes, bytes, n);
+    run_case(ud, &nop, &code, &start, mem, false);
+}
+
+void undefined_run(struct tally *t)
+{
+    forms_undefined(undefined_case, t);
+}
+
 void directed_run(struct tally *t)
 {
     rng_seed(11);

@@ -178,6 +178,35 @@ struct form *forms_make(size_t *n)
     return s.forms;
 }
 
+void forms_undefined(void (*fn)(void *ud, const uint8_t *bytes, unsigned n), void *ud)
+{
+    static const uint8_t reps[] = {0, 0xf3, 0xf2}, p66s[] = {0, 0x66};
+    for (unsigned i = 0; i < 4 * 256 * 6; i++) {
+        struct enc e = {.kind = ENC_LEGACY,
+                        .map = (uint8_t)(i / 6 / 256),
+                        .opcode = (uint8_t)(i / 6),
+                        .rep = reps[i % 3],
+                        .p66 = p66s[i / 3 % 2],
+                        .has_modrm = 1};
+        if (e.map == 0 && (e.opcode == 0x0f || e.opcode == 0xc4 || e.opcode == 0xc5 ||
+                           e.opcode == 0x62 || e.opcode == 0x8f || (e.opcode & 0xf0) == 0x40))
+            continue;
+        if (e.map == 1 && (e.opcode == 0x38 || e.opcode == 0x3a || e.opcode == 0x0f))
+            continue;
+        for (unsigned modrm = 0x03; modrm < 0x100; modrm += modrm < 0xc0 ? 8 : 1) {
+            uint8_t bytes[32];
+            struct insn in;
+            if (modrm > 0x3b && modrm < 0xc0)
+                modrm = 0xc0;
+            e.modrm = (uint8_t)modrm;
+            memset(e.tail, 0xcc, sizeof e.tail); /* where it is an instruction, INT3 ends it */
+            unsigned n = enc_emit(&e, bytes);
+            if (!insn_decode(ZYDIS_MACHINE_MODE_LONG_64, bytes, n, &in))
+                fn(ud, bytes, n < 15 ? n : 15);
+        }
+    }
+}
+
 static void vary_address(struct enc *e)
 {
     bool sib = (e->modrm & 7) == 4 && (e->modrm >> 6) != 3;

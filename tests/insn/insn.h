@@ -162,6 +162,8 @@ uint64_t form_key(const struct insn *in);
 /* All forms, in the order of enumeration. */
 struct form *forms_make(size_t *n);
 /* Another encoding of the same form: other registers, addressing, immediates. */
+/* Calls fn for every opcode and ModRM byte that Zydis takes for undefined. */
+void forms_undefined(void (*fn)(void *ud, const uint8_t *bytes, unsigned n), void *ud);
 void form_vary(const struct form *f, struct enc *e, struct insn *in, uint8_t bytes[32]);
 const char *form_exclude(const struct insn *in);
 
@@ -201,6 +203,7 @@ void run_case(struct tally *t, const struct insn *in, const struct code *code,
               const struct state *start, const uint8_t *mem, bool budgeted);
 void report(struct tally *t, const struct code *code, const struct state *start, const char *text);
 void directed_run(struct tally *t);
+void undefined_run(struct tally *t);
 /* Runs of random instructions, so that what one leaves is what the next finds. */
 void sequences_run(struct tally *t, const struct form *forms, size_t n, unsigned cases);
 void decimal_run(struct tally *t);

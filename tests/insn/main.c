@@ -339,8 +339,9 @@ int main(int argc, char **argv)
     if (list)
         return 0;
     if (directed) {
-        reports_per_form = 4;
+        reports_per_form = 100;
         directed_run(&directed_tally);
+        undefined_run(&directed_tally);
         sequences_run(&sequences, all, n, 4000);
         if (!engine_absent)
             decimal_run(&narrow);

@@ -150,15 +150,13 @@ static void repair_sib(struct insn *in)
     }
 }
 
-/* Not offered by CPUID. The sets that mean older instructions, or nothing, where they are not
- * offered are their selectors' business, and so are hypercalls. */
+/* Not offered by CPUID. The sets that mean older instructions where they are not offered are their
+ * selectors' business, and so are hypercalls. */
 static bool hidden(struct emu *c, const struct insn *in)
 {
     switch (in->zi.meta.isa_set) {
     case ZYDIS_ISA_SET_LZCNT:
     case ZYDIS_ISA_SET_BMI1:
-    case ZYDIS_ISA_SET_CET:
-    case ZYDIS_ISA_SET_MPX:
     case ZYDIS_ISA_SET_SVM:
     case ZYDIS_ISA_SET_VTX: return false;
     default: return !emu_has_isa(c, in->zi.meta.isa_set);
@@ -186,6 +184,10 @@ void decode_block(struct emu *c, const uint8_t *bytes, unsigned avail, unsigned 
     bool ended = false;
 
     ZydisDecoderInit(&dec, machine_mode[code], sw);
+    /* Not offered: their encodings are reserved NOPs, all of them. */
+    ZydisDecoderEnableMode(&dec, ZYDIS_DECODER_MODE_MPX, ZYAN_FALSE);
+    ZydisDecoderEnableMode(&dec, ZYDIS_DECODER_MODE_CET, ZYAN_FALSE);
+    ZydisDecoderEnableMode(&dec, ZYDIS_DECODER_MODE_CLDEMOTE, ZYAN_FALSE);
     out->needs_next_page = false;
     while (n < max_ops && off < avail && !ended) {
         struct op *op = &out->op[n];
