@@ -329,15 +329,23 @@ static uint64_t hypercall(struct emu *c)
     emu_exit(c, VC_EXIT_HCALL, true);
 }
 
-/* VMCALL and VMMCALL. Where nobody handles hypercalls, this is a CPU without
- * virtualization. */
+/* Answers of the interface that CPUID 0x40000000 names. */
+#define KVM_ENOSYS 1000
+#define KVM_EPERM  1
+
+/* VMCALL and VMMCALL. Where nobody handles hypercalls, a PC knows none of the
+ * numbers, and a bare partition is a CPU without virtualization. */
 static void op_hypercall(struct emu *c, const struct op *op)
 {
-    if (!c->env->has_hcall || !c->env->has_hcall(c->env->ctx))
-        emu_ud(c, op);
-    need_cpl0(c, op);
-    emu_at(c, op);
-    c->gpr[R_RAX] = hypercall(c);
+    if (!c->env->has_hcall || !c->env->has_hcall(c->env->ctx)) {
+        if (!c->env->irq_ack)
+            emu_ud(c, op);
+        c->gpr[R_RAX] = (uint64_t)(c->cpl ? -KVM_EPERM : -KVM_ENOSYS);
+    } else {
+        need_cpl0(c, op);
+        emu_at(c, op);
+        c->gpr[R_RAX] = hypercall(c);
+    }
     c->rip = op_next_ip(c, op);
 }
 
