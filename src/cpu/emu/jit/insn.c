@@ -470,6 +470,18 @@ static void put_jcc(struct trans *t, struct tinsn *ti, unsigned i)
     k->from[0] = jump_cc(&t->a, ti->zi.opcode & 15, NULL);
 }
 
+/* A branch to an address that is not canonical raises #GP as the branch, so the
+ * interpreter does it (SDM volume 2, JMP, CALL, RET). Clobbers r8 and flags. */
+static void put_canonical(struct trans *t, struct cold *k)
+{
+    struct asmbuf *a = &t->a;
+    mov_reg(a, H_R8, H_R10);
+    put8(a, 0x49), put8(a, 0xc1), put8(a, 0xe0), put8(a, 16); /* shl r8, 16 */
+    put8(a, 0x49), put8(a, 0xc1), put8(a, 0xf8), put8(a, 16); /* sar r8, 16 */
+    reg_op(a, 0x39, H_R8, H_R10);
+    k->from[1] = jump_cc(a, 5, NULL);
+}
+
 /* r10 = the value a register or memory operand names. */
 static void put_target(struct trans *t, struct tinsn *ti, unsigned i)
 {
@@ -479,15 +491,21 @@ static void put_target(struct trans *t, struct tinsn *ti, unsigned i)
         put_address(t, ti, &ti->zop[0], H_R10);
         struct cold *k = put_check(t, i, false, false, 8);
         mem_op(a, 0x8b, H_R10, H_R10, 0);
+        put_canonical(t, k);
         k->site = trans_site(t, i);
         k->back = here(a);
         return;
     }
     unsigned guest = op_gpr(ti->zop[0].reg.value) / 8u;
+    spill_flags(t, ti->live_before);
+    struct cold *k = trans_new_cold(t, i);
     if (homed((int)guest))
         gs_load(a, H_R10, GPR_OFF(guest));
     else
         mov_reg(a, H_R10, host_reg((int)guest));
+    put_canonical(t, k);
+    k->site = trans_site(t, i);
+    k->back = here(a);
 }
 
 static void put_branch(struct trans *t, struct tinsn *ti, unsigned i)
@@ -513,6 +531,7 @@ static void put_branch(struct trans *t, struct tinsn *ti, unsigned i)
     default: { /* RET */
         struct cold *k = stack_check(t, ti, i, 0, false, false);
         mem_op(a, 0x8b, H_R10, H_R10, 0);
+        put_canonical(t, k);
         lea_disp(a, H_R9, H_R9, 8 + (int32_t)(ti->op.imm & 0xffff));
         k->site = trans_site(t, i);
         k->back = here(a);

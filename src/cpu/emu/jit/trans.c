@@ -89,7 +89,7 @@ static void liveness(struct trans *t)
             live = ti->live_after = live_at_ip(t, ti->op.disp);
         } else if (ti->kind == T_RET || ti->kind == T_JMP_IND || ti->kind == T_CALL_IND) {
             live = ti->live_after = FL_ARITH;
-        } else if (ti->kind == T_CALLOUT) {
+        } else if (ti->kind == T_CALLOUT || ti->kind == T_END) {
             ti->use = FL_ARITH;
             ti->def = 0;
         }
