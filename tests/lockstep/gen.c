@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: MIT
+ * The shape of a program: functions, then a main loop of sequences with
+ * branches, loops, calls and jumps through tables. */
+#include "gen.h"
+#include <string.h>
+
+#define FUNCTIONS 8u
+struct function {
+    unsigned at, pops;
+};
+static _Thread_local struct function function[FUNCTIONS];
+
+static void put_table(struct gen *g, unsigned slot, uint64_t v)
+{
+    memcpy(g->p->data + D_TABLES + 8 * slot, &v, 8);
+}
+
+static void branch(struct gen *g)
+{
+    bool near = g->depth > 0 && one_in(&g->r, 2) ? false : true;
+    unsigned token = emit_jump(g, (int)below(&g->r, 16), near);
+    gen_seq(g, near ? 1 + below(&g->r, 5) : 1);
+    if (near && one_in(&g->r, 3)) { /* else */
+        unsigned over = emit_jump(g, -1, true);
+        close_jump(g, token);
+        gen_seq(g, 1 + below(&g->r, 4));
+        close_jump(g, over);
+        return;
+    }
+    if (!near && g->at - (token >> 1) > 120) /* too far for a short one: its target is next */
+        return;
+    close_jump(g, token);
+}
+
+static void loop(struct gen *g)
+{
+    unsigned n = 2 + below(&g->r, g->depth ? 10 : 30), kind = below(&g->r, 4), top;
+    unsigned body = 2 + below(&g->r, 8), r = 0;
+    if (kind == 3 && !may_write(g, BIT(RCX)))
+        kind = 0;
+    switch (kind) {
+    case 0: {
+        unsigned slot = W_DATA + D_TABLES + 0x800 + 8 * (g->slots++ & 127);
+        emit2(g, ZYDIS_MNEMONIC_MOV, rip_op(g, slot, 4), imm_op(n));
+        settle_flow(g);
+        top = g->at;
+        gen_seq(g, body);
+        request q = req(one_in(&g->r, 2) ? ZYDIS_MNEMONIC_DEC : ZYDIS_MNEMONIC_SUB);
+        add_operand(&q, rip_op(g, slot, 4));
+        if (q.mnemonic == ZYDIS_MNEMONIC_SUB)
+            add_operand(&q, imm_op(1));
+        emit(g, &q, false);
+        emit_jump_back(g, one_in(&g->r, 2) ? 5 : 15, top); /* jnz, jg */
+        return;
+    }
+    case 1:
+    case 3:
+        r = kind == 3 ? (unsigned)RCX : dst_reg(g);
+        emit2(g, ZYDIS_MNEMONIC_MOV, reg_op(r, 8), imm_op(n));
+        g->keep |= (uint16_t)BIT(r);
+        settle_flow(g);
+        top = g->at;
+        gen_seq(g, kind == 3 ? 1 + below(&g->r, 2) : body);
+        g->keep &= (uint16_t)~BIT(r);
+        if (kind == 3) {
+            settle_flow(g);
+            int32_t d = (int32_t)top - (int32_t)(g->at + 2);
+            if (d >= -128)
+                EMIT(g, 0xe2, (uint8_t)d); /* loop */
+            return;
+        }
+        if (one_in(&g->r, 2)) {
+            request q = req(ZYDIS_MNEMONIC_DEC);
+            add_operand(&q, reg_op(r, 4));
+            emit(g, &q, false);
+        } else {
+            emit2(g, ZYDIS_MNEMONIC_ADD, reg_op(r, 8), imm_op(-1));
+        }
+        emit_jump_back(g, one_in(&g->r, 2) ? 5 : 15, top);
+        return;
+    default: {
+        EMIT(g, 0x6a, (uint8_t)n);
+        settle_flow(g);
+        top = g->at;
+        gen_seq(g, body);
+        EMIT(g, 0xff, 0x0c, 0x24); /* dec dword [rsp] */
+        g->undef &= FL_CF;
+        emit_jump_back(g, 5, top);
+        r = dst_reg(g);
+        EMIT(g, 0x40 | r >> 3, 0x58 | (r & 7)); /* pop */
+        return;
+    }
+    }
+}
+
+static void call(struct gen *g)
+{
+    if (!g->functions)
+        return;
+    unsigned f = below(&g->r, g->functions);
+    if (function[f].pops)
+        EMIT(g, 0x48, 0x8d, 0x64, 0x24, (uint8_t)(0u - function[f].pops)); /* lea rsp, */
+    switch (below(&g->r, 4)) {
+    case 0: { /* through a table */
+        request q = req(ZYDIS_MNEMONIC_CALL);
+        add_operand(&q, rip_op(g, W_DATA + D_TABLES + 8 * f, 8));
+        settle_flow(g);
+        emit(g, &q, false);
+        break;
+    }
+    case 1: {
+        unsigned r = dst_reg(g);
+        settle_flow(g);
+        emit_lea(g, r, W_CODE + function[f].at);
+        EMIT(g, 0x40 | r >> 3, 0xff, 0xd0 | (r & 7));
+        break;
+    }
+    default: emit_call(g, function[f].at); break;
+    }
+    g->undef = FL_AF;
+}
+
+/* A jump through a table of up to four places. */
+static void table_jump(struct gen *g)
+{
+    unsigned r = dst_reg(g), slot = 16 + 4 * g->tables, over[4];
+    if (slot + 4 > 0x100)
+        return;
+    g->tables++;
+    request q = req(ZYDIS_MNEMONIC_MOV);
+    add_operand(&q, reg_op(r, 4));
+    add_operand(&q, reg_op(any_reg(g), 4));
+    emit(g, &q, false);
+    emit2(g, ZYDIS_MNEMONIC_AND, reg_op(r, 4), imm_op(3));
+    settle_flow(g);
+    unsigned ptr = dst_reg(g);
+    if (ptr == r)
+        return;
+    emit_lea(g, ptr, W_DATA + D_TABLES + 8 * slot);
+    /* jmp [ptr + r * 8] */
+    EMIT(g, 0x40 | (r >> 3 << 1) | ptr >> 3, 0xff, 0x64, 0xc0 | (r & 7) << 3 | (ptr & 7), 0);
+    for (unsigned i = 0; i < 4; i++) {
+        g->undef = FL_AF;
+        put_table(g, slot + i, code_ip(g, g->at));
+        gen_seq(g, 1 + below(&g->r, 2));
+        over[i] = emit_jump(g, -1, true);
+    }
+    for (unsigned i = 0; i < 4; i++)
+        close_jump(g, over[i]);
+}
+
+/* Data in the midst, or a way to the end of the page. */
+static void gap(struct gen *g, bool to_border)
+{
+    static const uint8_t zeros[4096];
+    unsigned n = 80, token = emit_jump(g, -1, true);
+    if (to_border)
+        n = (0u - g->at - below(&g->r, 20)) & 4095;
+    if (!g->full && !to_border && g->npools < 16)
+        g->pool[g->npools++] = g->at + 16;
+    emit_raw(g, zeros, n);
+    close_jump(g, token);
+}
+
+static void piece(struct gen *g)
+{
+    bool nest = g->depth < 3;
+    unsigned k = below(&g->r, 100);
+    if (k < 4 && nest) {
+        loop(g);
+    } else if (k < 10 && nest) {
+        branch(g);
+    } else if (k < 13) {
+        call(g);
+    } else if (k < 14 && nest) {
+        table_jump(g);
+    } else if (k < 18 && has(g, F_STACK) && nest) {
+        gen_stack(g);
+    } else if (k < 22 && has(g, F_SMC)) {
+        if (one_in(&g->r, 2))
+            gen_site(g);
+        else
+            gen_smc(g);
+    } else if (k < 24 && has(g, F_STRING)) {
+        gen_string(g);
+    } else if (k < 38 && has(g, F_SIMD)) {
+        gen_simd(g);
+    } else if (k < 42 && has(g, F_X87)) {
+        gen_x87(g);
+    } else if (k < 43 && has(g, F_ALIAS)) {
+        gen_alias_jump(g);
+    } else if (k < 44 && has(g, F_IO)) {
+        gen_io(g);
+    } else if (k < 46 && has(g, F_SYS) && nest) {
+        gen_system(g);
+    } else if (k < 47 && has(g, F_FAULT)) {
+        gen_fault(g);
+    } else if (k < 48 && has(g, F_STEP) && nest && one_in(&g->r, 2)) {
+        gen_step(g);
+    } else if (k < 49) {
+        gap(g, one_in(&g->r, 2));
+    } else {
+        gen_int(g);
+    }
+}
+
+void gen_seq(struct gen *g, unsigned n)
+{
+    g->depth++;
+    for (unsigned i = 0; i < n && !g->full; i++)
+        piece(g);
+    g->depth--;
+}
+
+static void functions(struct gen *g)
+{
+    unsigned n = below(&g->r, FUNCTIONS);
+    for (unsigned i = 0; i < n && !g->full; i++) {
+        struct function f = {g->at, one_in(&g->r, 3) ? 8 + 8 * below(&g->r, 3) : 0};
+        g->undef = FL_AF;
+        gen_seq(g, 3 + below(&g->r, 10));
+        settle_flow(g);
+        if (f.pops)
+            EMIT(g, 0xc2, (uint8_t)f.pops, 0);
+        else
+            EMIT(g, 0xc3);
+        put_table(g, i, code_ip(g, f.at));
+        function[i] = f;
+        g->functions = i + 1;
+    }
+}
+
+static void pointers(struct gen *g)
+{
+    for (unsigned i = 0; i < 3; i++) {
+        uint64_t at = g->p->window + W_DATA + 0x4000 + 0x40 * below(&g->r, 16);
+        emit_mov_imm64(g, g->ptr[i], at);
+    }
+}
+
+void program_make(struct program *p, uint64_t seed, uint32_t features)
+{
+    static const uint64_t windows[] = {0x400000, 0x7f1234400000, 0xffffffff80400000,
+                                       0xffff888000400000};
+    struct gen g = {.r = {seed * 0x9e3779b97f4a7c15ull ^ 0x6c6f636b73746570ull}, .p = p};
+    memset(p, 0, sizeof *p);
+    p->seed = seed;
+    p->features = features & (uint32_t)(rnd(&g.r) | rnd(&g.r));
+    p->user = one_in(&g.r, 3);
+    p->window = windows[below(&g.r, 4)];
+    p->rflags = 0x202 | (one_in(&g.r, 2) ? 0x3000 : 0);
+    p->fs = p->window + W_DATA + 0x5000;
+    p->gs = p->window + W_DATA + 0x6000;
+    for (unsigned i = 0; i < 16; i++)
+        p->gpr[i] = rnd_int(&g.r);
+    for (unsigned i = 0; i < D_TABLES; i += 8) {
+        uint64_t v = rnd_int(&g.r);
+        memcpy(p->data + i, &v, 8);
+    }
+    for (unsigned i = 0; i < 3; i++) {
+        do
+            g.ptr[i] = (uint8_t)below(&g.r, 16);
+        while (!may_write(&g, BIT(g.ptr[i])));
+        g.keep |= (uint16_t)BIT(g.ptr[i]);
+    }
+    unsigned room = one_in(&g.r, 4) ? 200 : 20 + below(&g.r, 60);
+
+    /* The head: where everything that went astray comes back. */
+    emit_lea(&g, RSP, STACK_TOP);
+    EMIT(&g, 0xfc);
+    settle_flow(&g);
+    pointers(&g);
+    g.undef = FL_ARITH;
+    unsigned to_main = emit_jump(&g, -1, true);
+    functions(&g);
+    close_jump(&g, to_main);
+    unsigned top = g.at;
+    gen_seq(&g, room);
+    g.full = false;
+    emit_lea(&g, RSP, STACK_TOP);
+    emit_jump_back(&g, -1, top);
+    p->size = g.at;
+    g.full = true; /* a last jump fits: the room that emit_raw leaves */
+
+    memcpy(p->alt, p->code, sizeof p->alt);
+    for (unsigned i = 0; i < g.nsites; i++) {
+        const struct site *s = &g.site[i];
+        if (s->modrm)
+            p->alt[s->at + s->modrm] ^= (uint8_t)(8 * below(&g.r, 8));
+        p->alt[s->at + s->imm] = (uint8_t)rnd(&g.r);
+    }
+}

@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * lockstep-test [--seed=N] [--seconds=N] [--programs=N] [--features=HEX] [--fresh]
+ *
+ * Runs programs from the seed on until the time or their number is used up.
+ * A difference is narrowed down to the instruction count where it shows first.
+ */
+#include "lockstep.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define BATCH 8u /* programs that share their partitions, and what is in their caches */
+
+static struct guest pair[2];
+static struct program program;
+static uint32_t features = F_ALL;
+static char text[4096];
+
+struct cut { /* a replay: the slice of this number is shorter, and the last */
+    unsigned slice;
+    uint64_t length;
+};
+struct outcome {
+    bool differs;
+    unsigned slice;
+    uint64_t from, length; /* of the slice that differs */
+    uint64_t insns;
+};
+
+static bool open_pair(void)
+{
+    return guest_open(&pair[0], VC_ENGINE_INTERP) && guest_open(&pair[1], VC_ENGINE_JIT);
+}
+
+static void close_pair(void)
+{
+    guest_close(&pair[0]);
+    guest_close(&pair[1]);
+}
+
+static bool stopped(const struct guest *g)
+{
+    return g->rc || (g->exit.kind != VC_EXIT_BUDGET && g->exit.kind != VC_EXIT_KICK);
+}
+
+/* Both to the same count. Kicks arrive at block ends, which are not the same:
+ * who stopped first goes on. */
+static void run_both(uint64_t to)
+{
+    guest_run(&pair[0], to);
+    guest_run(&pair[1], to);
+    for (;;) {
+        uint64_t a = guest_insns(&pair[0]), b = guest_insns(&pair[1]);
+        struct guest *late = a < b ? &pair[0] : &pair[1];
+        if (a == b || stopped(late))
+            break;
+        guest_run(late, a < b ? b : a);
+    }
+    for (unsigned i = 0; i < 2; i++)
+        if (pair[i].exit.kind == VC_EXIT_KICK)
+            pair[i].exit.kind = VC_EXIT_BUDGET;
+}
+
+static uint64_t slice_length(struct rng *r)
+{
+    switch (below(r, 8)) {
+    case 0: return 1 + below(r, 60);
+    case 1: return 5000 + below(r, 20000);
+    case 2:
+    case 3: return 2000 + below(r, 4000);
+    default: return 200 + below(r, 1500);
+    }
+}
+
+static void events(struct rng *r)
+{
+    unsigned what = below(r, 16), vector = 0x40 + below(r, 8);
+    if (!(program.features & F_EVENTS))
+        return;
+    for (unsigned i = 0; i < 2; i++) {
+        if (what < 4)
+            vc_inject_irq(pair[i].cpu, (uint8_t)vector);
+        if (what == 4)
+            vc_inject_nmi(pair[i].cpu);
+        if (what == 5)
+            vc_inject_exception(pair[i].cpu, 3, 0, 0);
+        if (what == 6)
+            vc_kick(pair[i].cpu);
+    }
+}
+
+static bool run_program(uint64_t seed, const struct cut *cut, struct outcome *o)
+{
+    struct rng r = {seed ^ 0x736c69636573ull};
+    *o = (struct outcome){.differs = false};
+    program_make(&program, seed, features);
+    if (!guest_load(&pair[0], &program) || !guest_load(&pair[1], &program))
+        return false;
+    uint64_t total = 20000 + below(&r, 120000), at = 0;
+    while (at < total) {
+        uint64_t n = slice_length(&r);
+        events(&r);
+        if (cut && cut->slice == o->slice)
+            n = cut->length;
+        o->from = at;
+        o->length = n;
+        run_both(at + n);
+        o->insns = at = guest_insns(&pair[0]);
+        if (differ(&pair[0], &pair[1], text, sizeof text)) {
+            o->differs = true;
+            return true;
+        }
+        if ((cut && cut->slice == o->slice) || stopped(&pair[0]))
+            return true;
+        o->slice++;
+    }
+    return true;
+}
+
+/* ---- narrowing down ------------------------------------------------------------- */
+
+/* From `first` on, with new partitions; the last one cut. */
+static bool replay(uint64_t first, uint64_t seed, const struct cut *cut, struct outcome *o)
+{
+    close_pair();
+    if (!open_pair())
+        return false;
+    for (uint64_t s = first; s < seed; s++)
+        if (!run_program(s, NULL, o))
+            return false;
+    return run_program(seed, cut, o);
+}
+
+static void trace(uint64_t n)
+{
+    struct guest *g = &pair[0];
+    char line[128];
+    uint64_t end = guest_insns(g) + n;
+    for (uint64_t at; (at = guest_insns(g)) < end && !stopped(g);) {
+        uint64_t ip = 0;
+        vc_reg_get(g->cpu, VC_REG_RIP, &ip);
+        disassemble(g, ip, line, sizeof line);
+        printf("  %8llu %012llx  %s\n", (unsigned long long)at, (unsigned long long)ip, line);
+        guest_run(g, at + 1);
+    }
+}
+
+static void report(uint64_t first, uint64_t seed, const struct outcome *found)
+{
+    struct outcome o;
+    printf("difference: seed %llu (features %03x%s) in slice %u, instructions %llu to %llu\n%s",
+           (unsigned long long)seed, program.features, program.user ? ", user" : "", found->slice,
+           (unsigned long long)found->from, (unsigned long long)found->insns, text);
+    if (first != seed && replay(seed, seed, NULL, &o) && o.differs && o.slice == found->slice)
+        first = seed;
+    uint64_t lo = 0, hi = found->length;
+    while (hi - lo > 1) {
+        struct cut cut = {found->slice, lo + (hi - lo) / 2};
+        if (!replay(first, seed, &cut, &o))
+            return;
+        if (o.differs && o.slice <= found->slice)
+            hi = cut.length;
+        else
+            lo = cut.length;
+    }
+    printf("again by: lockstep-test --seed=%llu --programs=%llu\n", (unsigned long long)first,
+           (unsigned long long)(seed - first + 1));
+    struct cut cut = {found->slice, hi};
+    if (replay(first, seed, &cut, &o) && o.differs)
+        printf("shows first after %llu instructions:\n%s", (unsigned long long)(found->from + hi),
+               text);
+    cut.length = hi > 300 ? hi - 300 : 1;
+    if (replay(first, seed, &cut, &o)) {
+        printf("what led there (translated code runs up to some 160 before the end):\n");
+        trace(hi - cut.length);
+    }
+}
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+int main(int argc, char **argv)
+{
+    uint64_t seed = 1, programs = UINT64_MAX, insns = 0, done = 0;
+    unsigned differences = 0, most = 1;
+    double seconds = 50, start = now();
+    bool fresh = false;
+    for (int i = 1; i < argc; i++) {
+        const char *v = strchr(argv[i], '=');
+        v = v ? v + 1 : "";
+        if (!strncmp(argv[i], "--seed=", 7)) {
+            seed = strtoull(v, NULL, 0);
+        } else if (!strncmp(argv[i], "--seconds=", 10)) {
+            seconds = strtod(v, NULL);
+        } else if (!strncmp(argv[i], "--programs=", 11)) {
+            programs = strtoull(v, NULL, 0);
+            seconds = 1e9;
+        } else if (!strncmp(argv[i], "--features=", 11)) {
+            features = (uint32_t)strtoul(v, NULL, 16);
+        } else if (!strncmp(argv[i], "--differences=", 14)) {
+            most = (unsigned)strtoul(v, NULL, 0);
+        } else if (!strcmp(argv[i], "--fresh")) {
+            fresh = true;
+        } else {
+            fprintf(stderr, "usage: lockstep-test [--seed=N] [--seconds=N] [--programs=N]\n"
+                            "                     [--features=HEX] [--differences=N] [--fresh]\n");
+            return 2;
+        }
+    }
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    simd_forms_make();
+    if (!guest_open(&pair[0], VC_ENGINE_INTERP))
+        return 1;
+    if (!guest_open(&pair[1], VC_ENGINE_JIT)) {
+        printf("skipped: no translator here\n");
+        return 0;
+    }
+    uint64_t first = seed;
+    for (; done < programs && now() - start < seconds && differences < most; seed++, done++) {
+        struct outcome o;
+        if (done && (fresh || seed - first >= BATCH)) {
+            close_pair();
+            first = seed;
+            if (!open_pair())
+                return 1;
+        }
+        if (!run_program(seed, NULL, &o))
+            return 1;
+        insns += o.insns;
+        if (o.differs) {
+            differences++;
+            report(first, seed, &o);
+            close_pair();
+            first = seed + 1;
+            if (!open_pair())
+                return 1;
+        }
+    }
+    close_pair();
+    printf("seeds %llu to %llu: %llu instructions on both, %u differences\n",
+           (unsigned long long)(seed - done), (unsigned long long)(seed - 1),
+           (unsigned long long)insns, differences);
+    return differences != 0;
+}
