@@ -153,8 +153,9 @@ static bool is_vector(const struct tinsn *ti)
     case ZYDIS_MNEMONIC_VMASKMOVPD:
     case ZYDIS_MNEMONIC_VPMASKMOVD:
     case ZYDIS_MNEMONIC_VPMASKMOVQ: return false;
-    default: return simd_isa(ti->zi.meta.isa_set);
+    default: break;
     }
+    return ti->zi.mnemonic != ZYDIS_MNEMONIC_EMMS && simd_isa(ti->zi.meta.isa_set);
 }
 
 /* The operand must be aligned to its size, or the instruction raises #GP. */
@@ -297,10 +298,6 @@ static struct operand_use use_of(const struct tinsn *ti, ZydisOperandEncoding en
         if (ti->zop[i].type == ZYDIS_OPERAND_TYPE_REGISTER && ti->zop[i].encoding == enc) {
             u.read |= (ti->zop[i].actions & ZYDIS_OPERAND_ACTION_MASK_READ) != 0;
             u.write |= (ti->zop[i].actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) != 0;
-            /* A narrow or conditional write keeps the rest. */
-            if (u.write &&
-                (ti->zop[i].size < 32 || ti->zop[i].actions & ZYDIS_OPERAND_ACTION_CONDWRITE))
-                u.read = true;
         }
     return u;
 }
@@ -369,7 +366,8 @@ static void put_copy(struct trans *t, struct tinsn *ti, unsigned i)
         if (f[n].guest < 0)
             continue;
         *f[n].host = homed(f[n].guest) ? f[n].scratch : host_reg(f[n].guest);
-        if (homed(f[n].guest) && f[n].use.read)
+        /* One that is only written may be left alone (BSF of 0) or in part. */
+        if (homed(f[n].guest))
             gs_load(a, f[n].scratch, GPR_OFF((unsigned)f[n].guest));
     }
     if (!encoding_put(a, &e))
