@@ -83,7 +83,11 @@ static void loop(struct gen *g)
         settle_flow(g);
         top = g->at;
         gen_seq(g, body);
-        EMIT(g, 0xff, 0x0c, 0x24); /* dec dword [rsp] */
+        /* Not DEC [rsp]: where RSP was lost it would be skipped, and leave flags open. */
+        r = dst_reg(g);
+        EMIT(g, 0x48 | (r >> 3 << 2), 0x8b, 0x04 | (r & 7) << 3, 0x24);
+        EMIT(g, 0x40 | r >> 3, 0xff, 0xc8 | (r & 7));
+        EMIT(g, 0x48 | (r >> 3 << 2), 0x89, 0x04 | (r & 7) << 3, 0x24);
         g->undef &= FL_CF;
         emit_jump_back(g, 5, top);
         r = dst_reg(g);

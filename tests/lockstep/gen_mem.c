@@ -180,7 +180,7 @@ struct mem mem_of(struct gen *g, unsigned size, unsigned how)
     case 17: { /* below the stack pointer */
         int32_t d = -0x100 - (int32_t)below(&g->r, 0x400);
         m.op = based(RSP, -1, 0, d & ~63, size);
-        m.may_skip = how & M_ALIGN; /* it may be misaligned */
+        m.may_skip = true; /* RSP may have been lost */
         return m;
     }
     case 18:

@@ -46,14 +46,23 @@ static bool stopped(const struct guest *g)
 }
 
 /* Both to the same count. Kicks arrive at block ends, which are not the same:
- * who stopped first goes on. */
+ * who stopped first goes on, and both once more, since a fault that was delivered
+ * or is yet to come makes no difference in the count. */
 static void run_both(uint64_t to)
 {
     guest_run(&pair[0], to);
     guest_run(&pair[1], to);
+    bool kicked = pair[0].exit.kind == VC_EXIT_KICK || pair[1].exit.kind == VC_EXIT_KICK;
     for (;;) {
         uint64_t a = guest_insns(&pair[0]), b = guest_insns(&pair[1]);
         struct guest *late = a < b ? &pair[0] : &pair[1];
+        if (a == b && kicked) {
+            kicked = false;
+            guest_run(&pair[0], a + 1);
+            guest_run(&pair[1], a + 1);
+            kicked = pair[0].exit.kind == VC_EXIT_KICK || pair[1].exit.kind == VC_EXIT_KICK;
+            continue;
+        }
         if (a == b || stopped(late))
             break;
         guest_run(late, a < b ? b : a);
