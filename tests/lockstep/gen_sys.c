@@ -385,7 +385,7 @@ void gen_fault(struct gen *g)
     case 3: /* a register of the stack that is not canonical: #SS */
         emit2(g, Z(MOV), reg_op(r, 8), reg_op(RSP, 8));
         EMIT(g, 0x48, 0x0f, 0xba, 0xfc, 62); /* btc rsp, 62 */
-        EMIT(g, 0x58 | (r & 7 ? 0 : 1));
+        EMIT(g, 0x40 | r >> 3, 0x8f, 0xc0 | (r & 7)); /* pop r: skipped */
         emit2(g, Z(MOV), reg_op(RSP, 8), reg_op(r, 8));
         g->undef = FL_ARITH;
         return;
@@ -394,7 +394,7 @@ void gen_fault(struct gen *g)
         return;
     case 5: /* a privileged one */
         if (g->p->user)
-            EMIT(g, 0x0f, 0x20, 0xc0 | (r & 7));
+            EMIT(g, 0x40 | r >> 3, 0x0f, 0x20, 0xc0 | (r & 7));
         return;
     default: gen_muldiv(g); return;
     }

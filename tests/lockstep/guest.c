@@ -115,13 +115,14 @@ static void make_descriptors(struct guest *g, uint64_t sys)
           0x00008b0000000067 | (tss & 0xffffff) << 16 | (tss >> 24 & 0xff) << 56);
     put64(g, P_GDT + SEL_TSS + 8, tss >> 32);
     uint8_t t[0x68] = {[0x66] = 0x68}; /* no I/O permission bitmap */
-    uint64_t ist1 = sys + 0x1c000, ist2 = sys + 0x1d000;
+    uint64_t ist1 = sys + 0x1c000, ist2 = sys + 0x1d000, ist3 = sys + 0x1f000;
     memcpy(t + 4, &ist1, 8);
     memcpy(t + 0x24, &ist1, 8);
     memcpy(t + 0x2c, &ist2, 8);
+    memcpy(t + 0x34, &ist3, 8);
     vc_write(g->vm, P_TSS, t, sizeof t);
     for (unsigned v = 0; v < 80; v++) {
-        uint64_t to = sys + P_HANDLERS + 16 * v, dpl = v >= 3 ? 3 : 0, ist = v == 2 ? 2 : 1;
+        uint64_t to = sys + P_HANDLERS + 16 * v, dpl = v >= 3 ? 3 : 0, ist = v == 2 || v == 3 ? v : 1;
         put64(g, P_IDT + 16 * v,
               (to & 0xffff) | SEL_KCODE << 16 | ist << 32 | (0x8e | dpl << 5) << 40 |
                   (to >> 16 & 0xffff) << 48);

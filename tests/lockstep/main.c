@@ -151,7 +151,10 @@ static void trace(uint64_t n)
         uint64_t ip = 0;
         vc_reg_get(g->cpu, VC_REG_RIP, &ip);
         disassemble(g, ip, line, sizeof line);
-        printf("  %8llu %012llx  %s\n", (unsigned long long)at, (unsigned long long)ip, line);
+        struct vc_sregs s = {.size = sizeof s};
+        vc_sregs_get(g->cpu, &s);
+        printf("  %8llu %x:%012llx  %s\n", (unsigned long long)at, s.cs.selector,
+               (unsigned long long)ip, line);
         guest_run(g, at + 1);
     }
 }
