@@ -242,6 +242,8 @@ struct emu {
     uint8_t simd_may;  /* which of them the guest may use now */
     uint8_t jit_skip;  /* the next block is interpreted */
     uint32_t host_mxcsr;
+    bool gs_taken; /* this run set the thread's GS base */
+    unsigned long host_gs;
     struct trans *trans;
     struct emu_vm *vm;
     const struct cpu_env *env;

@@ -8,9 +8,6 @@
 #include "jit/jit.h"
 #include "sys.h"
 #include "../../base/err.h"
-#include <asm/prctl.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 enum { J_FAULT = 1, J_EXIT = 2 };
 
@@ -456,14 +453,6 @@ int emu_run(struct emu *c, const struct vc_budget *budget, struct vc_exit *exit)
     code_online(c);
     emu_mode_changed(c);
 
-    unsigned long gs = 0;
-    if (c->vm->jit) {
-        syscall(SYS_arch_prctl, ARCH_GET_GS, &gs);
-        syscall(SYS_arch_prctl, ARCH_SET_GS, c);
-        __asm__ volatile("stmxcsr %0" : "=m"(c->host_mxcsr));
-        c->simd_live = 0;
-    }
-
     int j = setjmp(jb);
     if (j != J_EXIT) {
         if (j == J_FAULT) {
@@ -476,8 +465,7 @@ int emu_run(struct emu *c, const struct vc_budget *budget, struct vc_exit *exit)
         }
         loop(c);
     }
-    if (c->vm->jit)
-        syscall(SYS_arch_prctl, ARCH_SET_GS, gs);
+    jit_off(c);
     code_offline(c);
     c->stats.insns = c->icount;
     c->stats.run_ns += host_now_ns() - t0;

@@ -4,6 +4,9 @@
 #include "../access.h"
 #include "../flags.h"
 #include "jit.h"
+#include <asm/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 /* Flags as LAHF and SETO leave them in AX: what translated code keeps. */
 static void flags_to_host(struct emu *c)
@@ -94,8 +97,31 @@ static void link_jump(struct emu *c, struct jit_link *link)
     __atomic_store_n((int32_t *)(void *)link->disp, d, __ATOMIC_RELEASE);
 }
 
+/* GS base is struct emu from the first translated block of a run to its end. By
+ * system call: a raw WRGSBASE is lost at context switches where the kernel does
+ * not offer it. */
+static void jit_on(struct emu *c)
+{
+    syscall(SYS_arch_prctl, ARCH_GET_GS, &c->host_gs);
+    syscall(SYS_arch_prctl, ARCH_SET_GS, c);
+    __asm__ volatile("stmxcsr %0" : "=m"(c->host_mxcsr));
+    c->simd_live = 0;
+    c->gs_taken = true;
+}
+
+void jit_off(struct emu *c)
+{
+    if (!c->gs_taken)
+        return;
+    syscall(SYS_arch_prctl, ARCH_SET_GS, c->host_gs);
+    c->gs_taken = false;
+}
+
 void jit_run(struct emu *c, struct block *b)
 {
+    if (unlikely(!c->gs_taken))
+        jit_on(c);
+
     struct jcache_ent *e = &c->jcache->e[jcache_index(c->rip)];
     if (e->block == b)
         e->code = b->jit->code;

@@ -225,6 +225,21 @@ enum trans_kind trans_kind(const struct tinsn *ti)
     return is_vector(ti) && can_copy(ti, true) ? T_VECTOR : T_CALLOUT;
 }
 
+bool trans_may_fault(const struct tinsn *ti)
+{
+    switch (ti->kind) {
+    case T_COPY:
+    case T_VECTOR: return memory_of(ti) != NULL;
+    case T_PUSH:
+    case T_POP:
+    case T_CALL:
+    case T_CALL_IND:
+    case T_RET: return true;
+    case T_JMP_IND: return ti->zop[0].type == ZYDIS_OPERAND_TYPE_MEMORY;
+    default: return false;
+    }
+}
+
 /* ---- pieces ------------------------------------------------------------------------- */
 
 static bool homed(int guest)
@@ -287,25 +302,19 @@ void trans_exit(struct trans *t, unsigned done, int64_t off, uint32_t live)
 
 /* ---- copies ---------------------------------------------------------------------------- */
 
-struct operand_use {
-    bool read, write;
-};
-
-static struct operand_use use_of(const struct tinsn *ti, ZydisOperandEncoding enc)
+static bool written(const struct tinsn *ti, ZydisOperandEncoding enc)
 {
-    struct operand_use u = {false, false};
     for (unsigned i = 0; i < ti->zi.operand_count; i++)
-        if (ti->zop[i].type == ZYDIS_OPERAND_TYPE_REGISTER && ti->zop[i].encoding == enc) {
-            u.read |= (ti->zop[i].actions & ZYDIS_OPERAND_ACTION_MASK_READ) != 0;
-            u.write |= (ti->zop[i].actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) != 0;
-        }
-    return u;
+        if (ti->zop[i].type == ZYDIS_OPERAND_TYPE_REGISTER && ti->zop[i].encoding == enc &&
+            ti->zop[i].actions & ZYDIS_OPERAND_ACTION_MASK_WRITE)
+            return true;
+    return false;
 }
 
 struct field {
     int guest;
     unsigned *host, scratch;
-    struct operand_use use;
+    bool write;
 };
 
 /* The guest's vectors into the host's registers, unless they are there. */
@@ -356,11 +365,11 @@ static void put_copy(struct trans *t, struct tinsn *ti, unsigned i)
         need_flags(t, needs);
 
     struct field f[4] = {
-        {e.reg, &e.h_reg, H_R8, use_of(ti, ZYDIS_OPERAND_ENCODING_MODRM_REG)},
-        {e.rm, &e.h_rm, H_R11, use_of(ti, ZYDIS_OPERAND_ENCODING_MODRM_RM)},
-        {e.opc, &e.h_opc, H_R8, use_of(ti, ZYDIS_OPERAND_ENCODING_OPCODE)},
+        {e.reg, &e.h_reg, H_R8, written(ti, ZYDIS_OPERAND_ENCODING_MODRM_REG)},
+        {e.rm, &e.h_rm, H_R11, written(ti, ZYDIS_OPERAND_ENCODING_MODRM_RM)},
+        {e.opc, &e.h_opc, H_R8, written(ti, ZYDIS_OPERAND_ENCODING_OPCODE)},
         {e.vvvv, &e.h_vvvv, m ? (unsigned)H_R11 : (unsigned)H_R10,
-         use_of(ti, ZYDIS_OPERAND_ENCODING_NDSNDD)},
+         written(ti, ZYDIS_OPERAND_ENCODING_NDSNDD)},
     };
     for (unsigned n = 0; n < 4; n++) {
         if (f[n].guest < 0)
@@ -373,7 +382,7 @@ static void put_copy(struct trans *t, struct tinsn *ti, unsigned i)
     if (!encoding_put(a, &e))
         t->failed = true;
     for (unsigned n = 0; n < 4; n++)
-        if (f[n].guest >= 0 && homed(f[n].guest) && f[n].use.write)
+        if (f[n].guest >= 0 && homed(f[n].guest) && f[n].write)
             gs_store(a, f[n].scratch, GPR_OFF((unsigned)f[n].guest));
     if (m && write && !touches)
         put_stored(t, i, ti->op.msize);

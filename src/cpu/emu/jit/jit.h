@@ -74,6 +74,8 @@ void jit_block_free(struct jit_block *jb);
 bool jit_full(const struct jit *jit);
 void jit_rewind(struct jit *jit);
 
+/* Gives the thread's GS base back, when this run took it. */
+void jit_off(struct emu *c);
 /* Runs translated code from c->rip until it leaves. */
 void jit_run(struct emu *c, struct block *b);
 

@@ -39,6 +39,15 @@ void flags_effect(const ZydisDecodedInstruction *zi, const ZydisDecodedOperand *
         *def = 0;
 }
 
+/* It may fault, and a fault's frame shows all flags. */
+static bool touches_memory(const ZydisDecodedInstruction *zi, const ZydisDecodedOperand *zop)
+{
+    for (unsigned i = 0; i < zi->operand_count; i++)
+        if (zop[i].type == ZYDIS_OPERAND_TYPE_MEMORY && zop[i].mem.type != ZYDIS_MEMOP_TYPE_AGEN)
+            return true;
+    return false;
+}
+
 uint32_t flags_live_at(const uint8_t *page, unsigned off, uint64_t *lines)
 {
     ZydisDecoder dec;
@@ -53,6 +62,8 @@ uint32_t flags_live_at(const uint8_t *page, unsigned off, uint64_t *lines)
             break;
         *lines |= BIT64(off >> 6) | BIT64((off + zi.length - 1) >> 6);
         flags_effect(&zi, zop, &use, &def);
+        if (touches_memory(&zi, zop))
+            break;
         live |= use & ~known;
         known |= def;
         if (zi.meta.category == ZYDIS_CATEGORY_UNCOND_BR && zi.mnemonic == ZYDIS_MNEMONIC_JMP &&

@@ -94,6 +94,8 @@ static void liveness(struct trans *t)
             ti->def = 0;
         }
         live = (live & ~ti->def) | ti->use;
+        if (trans_may_fault(ti))
+            live = FL_ARITH; /* a fault's frame shows them all */
         ti->live_before = live;
     }
 }

@@ -74,6 +74,7 @@ struct trans {
 };
 
 enum trans_kind trans_kind(const struct tinsn *ti);
+bool trans_may_fault(const struct tinsn *ti);
 void trans_insn(struct trans *t, struct tinsn *ti, unsigned i);
 /* Leaves for an offset of the page (may be outside it), `done` instructions of
  * the block done. */
