@@ -153,8 +153,7 @@ static void table_jump(struct gen *g)
         close_jump(g, over[i]);
 }
 
-/* Data in the midst, or a way to the end of the page. */
-static void gap(struct gen *g, bool to_border)
+void gen_gap(struct gen *g, bool to_border)
 {
     static const uint8_t zeros[4096];
     unsigned n = 80, token = emit_jump(g, -1, true);
@@ -166,10 +165,36 @@ static void gap(struct gen *g, bool to_border)
     close_jump(g, token);
 }
 
+/* What drops translations, or leads away from them, is worth most between many
+ * runs of translated code: done once in a while. The jump is closed behind it. */
+static unsigned seldom(struct gen *g)
+{
+    unsigned slot = W_DATA + D_TABLES + 0x800 + 8 * (g->slots++ & 127), token;
+    emit2(g, ZYDIS_MNEMONIC_SUB, rip_op(g, slot, 4), imm_op(1));
+    token = emit_jump(g, 9, true); /* jns */
+    emit2(g, ZYDIS_MNEMONIC_MOV, rip_op(g, slot, 4), imm_op(10 + (int64_t)below(&g->r, 60)));
+    return token;
+}
+
+typedef void gen_fn(struct gen *g);
+static void sometimes(struct gen *g, gen_fn *fn, unsigned always_in)
+{
+    if (one_in(&g->r, always_in)) {
+        fn(g);
+        return;
+    }
+    unsigned token = seldom(g);
+    fn(g);
+    close_jump(g, token);
+}
+
 static void piece(struct gen *g)
 {
     bool nest = g->depth < 3;
     unsigned k = below(&g->r, 100);
+    bool leaves = (k >= 10 && k < 14) || (k >= 42 && k < 46) || k == 48;
+    if (leaves && g->straight && !one_in(&g->r, 6))
+        k = one_in(&g->r, 3) ? 18 : 99;
     if (k < 4 && nest) {
         loop(g);
     } else if (k < 10 && nest) {
@@ -184,7 +209,7 @@ static void piece(struct gen *g)
         if (one_in(&g->r, 2))
             gen_site(g);
         else
-            gen_smc(g);
+            sometimes(g, gen_smc, 5);
     } else if (k < 24 && has(g, F_STRING)) {
         gen_string(g);
     } else if (k < 38 && has(g, F_SIMD)) {
@@ -194,15 +219,15 @@ static void piece(struct gen *g)
     } else if (k < 43 && has(g, F_ALIAS)) {
         gen_alias_jump(g);
     } else if (k < 44 && has(g, F_IO)) {
-        gen_io(g);
+        sometimes(g, gen_io, 2);
     } else if (k < 46 && has(g, F_SYS) && nest) {
-        gen_system(g);
+        sometimes(g, gen_system, 3);
     } else if (k < 47 && has(g, F_FAULT)) {
-        gen_fault(g);
+        sometimes(g, gen_fault, 4);
     } else if (k < 48 && has(g, F_STEP) && nest && one_in(&g->r, 2)) {
-        gen_step(g);
+        sometimes(g, gen_step, 4);
     } else if (k < 49) {
-        gap(g, one_in(&g->r, 2));
+        gen_gap(g, one_in(&g->r, 2));
     } else {
         gen_int(g);
     }
@@ -253,8 +278,9 @@ void program_make(struct program *p, uint64_t seed, uint32_t features)
     p->user = one_in(&g.r, 3);
     p->window = windows[below(&g.r, 4)];
     p->rflags = 0x202 | (one_in(&g.r, 2) ? 0x3000 : 0);
-    p->fs = p->window + W_DATA + 0x5000;
-    p->gs = p->window + W_DATA + 0x6000;
+    /* Based at data, or so that a pointer and a base make an address. */
+    p->fs = one_in(&g.r, 2) ? p->window + W_DATA + 0x5000 : 0x240;
+    p->gs = one_in(&g.r, 2) ? p->window + W_DATA + 0x6000 : 0x480;
     for (unsigned i = 0; i < 16; i++)
         p->gpr[i] = rnd_int(&g.r);
     for (unsigned i = 0; i < D_TABLES; i += 8) {
@@ -267,6 +293,7 @@ void program_make(struct program *p, uint64_t seed, uint32_t features)
         while (!may_write(&g, BIT(g.ptr[i])));
         g.keep |= (uint16_t)BIT(g.ptr[i]);
     }
+    g.straight = one_in(&g.r, 2);
     unsigned room = one_in(&g.r, 4) ? 200 : 20 + below(&g.r, 60);
 
     /* The head: where everything that went astray comes back. */

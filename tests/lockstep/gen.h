@@ -28,6 +28,7 @@ struct gen {
     unsigned depth, slots, tables, calls;
     unsigned functions;
     bool full;
+    bool straight; /* long runs without jumps that are always taken */
     struct site site[SITES];
     unsigned nsites;
     unsigned pool[16], npools; /* data among the code */
@@ -110,5 +111,7 @@ void gen_fault(struct gen *g);
 void gen_alias_jump(struct gen *g);
 void gen_step(struct gen *g);
 void gen_seq(struct gen *g, unsigned n); /* gen.c */
+/* Data in the midst, or a way to the end of the page. */
+void gen_gap(struct gen *g, bool to_border);
 
 #endif

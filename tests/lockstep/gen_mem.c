@@ -151,15 +151,19 @@ struct mem mem_of(struct gen *g, unsigned size, unsigned how)
         return m;
     case 12:
     case 13:
-    case 14: { /* segments point at 0x5000 and 0x6000 of the data */
-        unsigned r = small_index(g);
+    case 14: {
         bool fs = one_in(&g->r, 2);
+        m.prefixes = fs ? ZYDIS_ATTRIB_HAS_SEGMENT_FS : ZYDIS_ATTRIB_HAS_SEGMENT_GS;
+        if ((fs ? g->p->fs : g->p->gs) < 4096) {
+            m.op = based(ptr, -1, 0, ((int32_t)below(&g->r, 0x2000) - 0x1000) & ~63, size);
+            return m;
+        }
+        unsigned r = small_index(g);
         m.op = based(r, -1, 0, (int32_t)below(&g->r, 0x2000) - 0x1000, size);
         if (one_in(&g->r, 2)) {
             m.op.mem.base = ZYDIS_REGISTER_NONE;
             m.op.mem.displacement = below(&g->r, 0x2000);
         }
-        m.prefixes = fs ? ZYDIS_ATTRIB_HAS_SEGMENT_FS : ZYDIS_ATTRIB_HAS_SEGMENT_GS;
         m.may_skip |= how & M_ALIGN;
         return m;
     }

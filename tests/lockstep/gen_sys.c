@@ -117,6 +117,12 @@ void gen_site(struct gen *g)
     unsigned r = dst_reg(g), op = below(&g->r, 8);
     if (g->nsites == SITES)
         return;
+    if (one_in(&g->r,
+               g->straight ? 12 : 3)) { /* behind a jump that knows which flags matter there */
+        g->undef = FL_ARITH;
+        settle(g, FL_ARITH);
+        gen_gap(g, false);
+    }
     settle_flow(g);
     s.at = g->at;
     switch (below(&g->r, 3)) {
@@ -223,7 +229,7 @@ void gen_step(struct gen *g)
 static void segment_base(struct gen *g)
 {
     bool fs = one_in(&g->r, 2);
-    uint64_t base = (fs ? g->p->fs : g->p->gs) + 8 * below(&g->r, 64);
+    uint64_t base = (fs ? g->p->fs : g->p->gs) + 64 * below(&g->r, 8);
     if (!g->p->user && one_in(&g->r, 2) && may_write(g, BIT(RAX) | BIT(RCX) | BIT(RDX))) {
         emit_mov_imm64(g, RAX, base);
         emit2(g, Z(MOV), reg_op(RDX, 8), reg_op(RAX, 8));
@@ -384,7 +390,7 @@ void gen_fault(struct gen *g)
         return;
     case 3: /* a register of the stack that is not canonical: #SS */
         emit2(g, Z(MOV), reg_op(r, 8), reg_op(RSP, 8));
-        EMIT(g, 0x48, 0x0f, 0xba, 0xfc, 62); /* btc rsp, 62 */
+        EMIT(g, 0x48, 0x0f, 0xba, 0xfc, 62);          /* btc rsp, 62 */
         EMIT(g, 0x40 | r >> 3, 0x8f, 0xc0 | (r & 7)); /* pop r: skipped */
         emit2(g, Z(MOV), reg_op(RSP, 8), reg_op(r, 8));
         g->undef = FL_ARITH;

@@ -122,7 +122,8 @@ static void make_descriptors(struct guest *g, uint64_t sys)
     memcpy(t + 0x34, &ist3, 8);
     vc_write(g->vm, P_TSS, t, sizeof t);
     for (unsigned v = 0; v < 80; v++) {
-        uint64_t to = sys + P_HANDLERS + 16 * v, dpl = v >= 3 ? 3 : 0, ist = v == 2 || v == 3 ? v : 1;
+        uint64_t to = sys + P_HANDLERS + 16 * v, dpl = v >= 3 ? 3 : 0,
+                 ist = v == 2 || v == 3 ? v : 1;
         put64(g, P_IDT + 16 * v,
               (to & 0xffff) | SEL_KCODE << 16 | ist << 32 | (0x8e | dpl << 5) << 40 |
                   (to >> 16 & 0xffff) << 48);

@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <signal.h>
+#include <unistd.h>
 
 #define BATCH 8u /* programs that share their partitions, and what is in their caches */
 
@@ -190,6 +192,21 @@ static void report(uint64_t first, uint64_t seed, const struct outcome *found)
     }
 }
 
+/* A crash or a hang says where. */
+static void on_signal(int signo)
+{
+    char line[] = "\nlockstep-test: signal   at seed                     \n";
+    line[23] = (char)('0' + signo / 10);
+    line[24] = (char)('0' + signo % 10);
+    char *to = line + sizeof line - 3;
+    for (uint64_t v = program.seed; v; v /= 10)
+        *to-- = (char)('0' + v % 10);
+    if (write(2, line, sizeof line - 1) < 0)
+        _exit(126);
+    signal(signo, SIG_DFL);
+    raise(signo);
+}
+
 static double now(void)
 {
     struct timespec t;
@@ -226,6 +243,9 @@ int main(int argc, char **argv)
         }
     }
     setvbuf(stdout, NULL, _IOLBF, 0);
+    static const int signals[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGALRM, SIGABRT};
+    for (unsigned i = 0; i < sizeof signals / sizeof *signals; i++)
+        signal(signals[i], on_signal);
     simd_forms_make();
     if (!guest_open(&pair[0], VC_ENGINE_INTERP))
         return 1;
@@ -242,8 +262,10 @@ int main(int argc, char **argv)
             if (!open_pair())
                 return 1;
         }
+        alarm(60);
         if (!run_program(seed, NULL, &o))
             return 1;
+        alarm(0);
         insns += o.insns;
         if (o.differs) {
             differences++;
