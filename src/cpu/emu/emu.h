@@ -36,7 +36,7 @@ struct dtable {
 
 /* Soft TLB: direct-mapped, one set for each kind of privilege. A tag is the
  * page's linear address, or an odd value, which nothing matches. */
-#define TLB_BITS    9
+#define TLB_BITS    11
 #define TLB_N       (1u << TLB_BITS)
 #define TLB_INVALID 1ull
 enum tlb_kind { TLB_R, TLB_W, TLB_X, TLB_KINDS };
