@@ -75,7 +75,7 @@ void code_cache_free(struct code_cache *cc)
 {
     if (!cc)
         return;
-    for (unsigned i = 0; i < HASH_N; i++)
+    for (unsigned i = 0; cc->bytes && i < HASH_N; i++)
         free_list(cc->by_phys[i], true);
     free_list(cc->retired, false);
     pthread_mutex_destroy(&cc->lock);
@@ -166,7 +166,7 @@ static void reclaim(struct code_cache *cc)
 
 static void drop_all(struct code_cache *cc)
 {
-    for (unsigned i = 0; i < HASH_N; i++)
+    for (unsigned i = 0; cc->bytes && i < HASH_N; i++)
         while (cc->by_phys[i])
             kill_block(cc, cc->by_phys[i]);
     reclaim(cc);

@@ -41,11 +41,10 @@ int tlb_new(struct emu *c)
     struct tlb *t = calloc(1, sizeof *t);
     if (!t)
         return VC_ENOMEM;
-    for (unsigned i = 0; i < TLB_SLOTS; i++) {
+    for (unsigned i = 0; i < TLB_SLOTS; i++)
         for (unsigned p = 0; p < TLB_PRIVS - 1; p++)
-            set_clear(&t->slot[i].set[p]);
-        slot_flush(t, &t->slot[i]);
-    }
+            t->slot[i].log[p].n = TLB_LOG + 1; /* to be cleared when it becomes live */
+    slot_flush(t, &t->slot[0]);
     set_clear(&t->never);
     t->cur = &t->slot[0];
     t->cur->live = true;
