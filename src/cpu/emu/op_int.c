@@ -140,4 +140,6 @@ void op_restart(struct emu *c, const struct op *op)
     uint64_t at = (uint64_t)(op - c->block->op);
     c->icount -= c->block->nops - at;
     c->rip = ip_wrap(c, op_ip(c, op));
+    /* The count stands still, so the dispatcher looks at the clock by itself. */
+    atomic_store_explicit(&c->icount_check, 0, memory_order_relaxed);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * IN, OUT, INS, OUTS (SDM volume 1, chapter 19). All end their block: a device
  * may have changed what comes next. */
+#include "int.h"
 #include "sys.h"
 
 /* REP: iterations between looks at the dispatcher. */
@@ -134,7 +135,10 @@ static void string_io(struct emu *c, const struct op *op,
             atomic_load_explicit(&c->mail->pending, memory_order_relaxed) & c->pend_mask)
             break;
     }
-    c->rip = left ? op_ip(c, op) : op_next_ip(c, op);
+    if (left)
+        op_restart(c, op);
+    else
+        c->rip = op_next_ip(c, op);
 }
 
 static void op_ins(struct emu *c, const struct op *op)
