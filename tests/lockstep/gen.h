@@ -22,7 +22,7 @@ struct gen {
     struct rng r;
     struct program *p;
     unsigned at;
-    uint32_t undef; /* flags that the manual, or a skipped instruction, leaves open */
+    uint32_t undef; /* flags that the manual leaves open */
     uint16_t keep;  /* registers that are not to be written */
     uint8_t ptr[3]; /* registers that point into the plain data pages */
     unsigned depth, slots, tables, calls;

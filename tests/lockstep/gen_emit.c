@@ -226,7 +226,7 @@ bool emit(struct gen *g, request *q, bool may_skip)
     uint32_t open = leaves_open(&zi, zop, &def);
     n = vary(g, b, n, &zi);
     emit_bytes(g, b, n);
-    g->undef = may_skip ? g->undef | open | def : (g->undef & ~def) | open;
+    g->undef = (may_skip ? g->undef : g->undef & ~def) | open;
     return true;
 }
 

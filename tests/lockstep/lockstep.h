@@ -9,9 +9,10 @@
  * leaves undefined never reaches a register or memory: the generator defines flags
  * before anything reads them.
  *
- * Flags that nothing reads may be stale in translated code, where they show: in
- * RFLAGS between instructions and in the frames of faults and interrupts. So RFLAGS
- * is compared where it is live, and the stacks of the handlers are not compared.
+ * Flags that nothing reads may be stale in translated code between instructions,
+ * where RFLAGS and the frames of interrupts show them: RFLAGS is compared where it
+ * is live, and the stacks of the handlers are not compared. A fault finds all of
+ * them: what it skips leaves them as they were.
  */
 #ifndef LOCKSTEP_H
 #define LOCKSTEP_H
