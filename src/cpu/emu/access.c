@@ -198,6 +198,18 @@ void emu_port_out(struct emu *c, const struct op *op, uint16_t port, unsigned si
 
 /* ---- loads and stores ------------------------------------------------------------ */
 
+/* The sizes of registers without a call. */
+static inline void copy_sized(void *to, const void *from, unsigned n)
+{
+    switch (n) {
+    case 1: guest_copy(to, from, 1); break;
+    case 2: guest_copy(to, from, 2); break;
+    case 4: guest_copy(to, from, 4); break;
+    case 8: guest_copy(to, from, 8); break;
+    default: guest_copy(to, from, n); break;
+    }
+}
+
 static void load_bytes(struct emu *c, const struct op *op, enum tlb_priv priv, uint64_t lin,
                        void *buf, unsigned len)
 {
@@ -208,7 +220,7 @@ static void load_bytes(struct emu *c, const struct op *op, enum tlb_priv priv, u
         unsigned n = (unsigned)min_u64(left, 4096 - (at & 4095));
         struct target t = lookup(c, op, priv, TLB_R, at);
         if (t.host) {
-            guest_copy(p, t.host, n);
+            copy_sized(p, t.host, n);
         } else {
             if (op)
                 emu_at(c, op);
@@ -225,8 +237,10 @@ static void store_part(struct emu *c, const struct op *op, const struct target *
                        unsigned n)
 {
     if (t->host) {
-        guest_copy(t->host, buf, n);
-        mem_stored(c->env->mem, t->region, t->gpa, n);
+        copy_sized(t->host, buf, n);
+        /* Who decodes sees to it that this look is not too early (block.c). */
+        if (unlikely(atomic_load_explicit(mem_code_word(t->region, t->gpa), memory_order_relaxed)))
+            mem_stored(c->env->mem, t->region, t->gpa, n);
     } else if (!t->drop) {
         uint8_t copy[256];
         const uint8_t *p = buf;
