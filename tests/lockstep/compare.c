@@ -203,6 +203,13 @@ bool differ(struct guest *a, struct guest *b, char *text, size_t n)
     compare_u64(&t, "traffic", a->traffic, b->traffic);
     compare_bytes(&t, "memory", a->ram, b->ram, 0, P_PRIVATE);
     compare_bytes(&t, "memory", a->ram, b->ram, P_CODE, RAM_SIZE);
+    if (a->logs) {
+        uint8_t la[(RAM_SIZE >> 15) + 1] = {0}, lb[sizeof la] = {0};
+        vc_dirty_log(a->vm, 0, RAM_SIZE, la, sizeof la);
+        vc_dirty_log(b->vm, 0, RAM_SIZE, lb, sizeof lb);
+        for (unsigned i = 0; i < sizeof la; i++)
+            compare_u64(&t, "dirty", (uint64_t)la[i] << 8 | i, (uint64_t)lb[i] << 8 | i);
+    }
     return t.any;
 }
 

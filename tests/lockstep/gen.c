@@ -99,7 +99,7 @@ static void loop(struct gen *g)
 
 static void call(struct gen *g)
 {
-    if (!g->functions)
+    if (!g->functions || g->skips)
         return;
     unsigned f = below(&g->r, g->functions);
     if (function[f].pops)
@@ -228,6 +228,8 @@ static void piece(struct gen *g)
         sometimes(g, gen_step, 4);
     } else if (k < 49) {
         gen_gap(g, one_in(&g->r, 2));
+    } else if (k < 51 && has(g, F_MODE) && nest) {
+        sometimes(g, gen_mode, 3);
     } else {
         gen_int(g);
     }
@@ -306,6 +308,9 @@ void program_make(struct program *p, uint64_t seed, uint32_t features)
     functions(&g);
     close_jump(&g, to_main);
     unsigned top = g.at;
+    if (p->features & F_MODE)
+        gen_mode_off(&g);
+    settle_flow(&g);
     gen_seq(&g, room);
     g.full = false;
     emit_lea(&g, RSP, STACK_TOP);
@@ -319,5 +324,6 @@ void program_make(struct program *p, uint64_t seed, uint32_t features)
         if (s->modrm)
             p->alt[s->at + s->modrm] ^= (uint8_t)(8 * below(&g.r, 8));
         p->alt[s->at + s->imm] = (uint8_t)rnd(&g.r);
+        p->site[p->nsites++] = s->at + s->imm;
     }
 }

@@ -28,6 +28,7 @@ struct gen {
     unsigned depth, slots, tables, calls;
     unsigned functions;
     bool full;
+    bool skips;    /* anything that touches memory or vectors may fault now */
     bool straight; /* long runs without jumps that are always taken */
     struct site site[SITES];
     unsigned nsites;
@@ -110,6 +111,8 @@ void gen_io(struct gen *g);
 void gen_fault(struct gen *g);
 void gen_alias_jump(struct gen *g);
 void gen_step(struct gen *g);
+void gen_mode(struct gen *g); /* gen_mode.c */
+void gen_mode_off(struct gen *g);
 void gen_seq(struct gen *g, unsigned n); /* gen.c */
 /* Data in the midst, or a way to the end of the page. */
 void gen_gap(struct gen *g, bool to_border);

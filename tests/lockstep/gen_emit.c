@@ -224,6 +224,8 @@ bool emit(struct gen *g, request *q, bool may_skip)
             return false;
     }
     uint32_t open = leaves_open(&zi, zop, &def);
+    for (unsigned i = 0; g->skips && i < zi.operand_count; i++)
+        may_skip |= zop[i].type == ZYDIS_OPERAND_TYPE_MEMORY;
     n = vary(g, b, n, &zi);
     emit_bytes(g, b, n);
     g->undef = (may_skip ? g->undef : g->undef & ~def) | open;

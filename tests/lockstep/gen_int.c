@@ -413,9 +413,19 @@ void gen_muldiv(struct gen *g)
     bool div = q.mnemonic == M(DIV) || q.mnemonic == M(IDIV);
     if (div && !has(g, F_FAULT))
         return;
-    if (div && !one_in(&g->r, 4)) /* a quotient that fits, mostly */
-        emit2(g, q.mnemonic == M(DIV) ? M(XOR) : M(MOV), reg_op(RDX, 4), reg_op(RDX, 4));
-    if (one_in(&g->r, 2)) {
+    if (div && !one_in(&g->r, 40)) { /* a quotient that fits, mostly */
+        unsigned r = dst_reg(g);
+        if (r == RAX || r == RDX)
+            return;
+        emit2(g, M(OR), reg_op(r, 8), imm_op(1));
+        if (size == 1)
+            emit2(g, M(MOVZX), reg_op(RAX, 4), reg_op(RAX, 1));
+        else if (q.mnemonic == M(DIV))
+            emit2(g, M(XOR), reg_op(RDX, 4), reg_op(RDX, 4));
+        else
+            EMIT(g, 0x48, 0x99); /* cqo */
+        add_operand(&q, reg_op(r, q.mnemonic == M(IDIV) && size > 1 ? 8 : size));
+    } else if (one_in(&g->r, 2)) {
         m = mem_of(g, size, 0);
         add_operand(&q, m.op);
     } else {

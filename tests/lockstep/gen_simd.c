@@ -7,14 +7,14 @@
 /* Operands: X xmm, Y ymm, Q mm, g and G 32- and 64-bit registers, I immediate;
  * memory by its size: 1 2 4 8, x 16, y 32. */
 static const char *const patterns[] = {
-    "XX",   "Xx",   "xX",   "X8",   "8X",   "X4",   "4X",   "X2",   "X1",   "gX",   "GX",
-    "Xg",   "XG",   "YY",   "Yy",   "yY",   "Yx",   "Y8",   "Y4",   "Y2",   "Y1",   "YX",
-    "XY",   "Xy",   "gY",   "g4",   "g8",   "G4",   "G8",   "QQ",   "Q8",   "8Q",   "Qg",
-    "gQ",   "XQ",   "QX",   "XXI",  "XxI",  "X8I",  "X4I",  "YYI",  "YyI",  "XXX",  "XXx",
-    "XX8",  "XX4",  "YYY",  "YYy",  "XXg",  "XXG",  "4XI",  "2XI",  "1XI",  "8XI",  "gXI",
-    "GXI",  "XYI",  "xYI",  "xXI",  "XgI",  "XGI",  "X1I",  "X2I",  "XI",   "YI",   "YXI",
-    "YYX",  "YYx",  "xXX",  "yYY",  "QQI",  "QI",   "XXXI", "XXxI", "YYYI", "YYyI", "YYXI",
-    "YYxI", "XX4I", "XX8I", "XX1I", "XX2I", "XXgI", "XXGI", "XXXX", "XXxX", "YYYY", "YYyY"};
+    "",     "XX",   "Xx",   "xX",   "X8",   "8X",   "X4",   "4X",   "X2",   "X1",   "gX",   "GX",
+    "Xg",   "XG",   "YY",   "Yy",   "yY",   "Yx",   "Y8",   "Y4",   "Y2",   "Y1",   "YX",   "XY",
+    "Xy",   "gY",   "g4",   "g8",   "G4",   "G8",   "QQ",   "Q8",   "8Q",   "Qg",   "gQ",   "XQ",
+    "QX",   "XXI",  "XxI",  "X8I",  "X4I",  "YYI",  "YyI",  "XXX",  "XXx",  "XX8",  "XX4",  "YYY",
+    "YYy",  "XXg",  "XXG",  "4XI",  "2XI",  "1XI",  "8XI",  "gXI",  "GXI",  "XYI",  "xYI",  "xXI",
+    "XgI",  "XGI",  "X1I",  "X2I",  "XI",   "YI",   "YXI",  "YYX",  "YYx",  "xXX",  "yYY",  "QQI",
+    "QI",   "XXXI", "XXxI", "YYYI", "YYyI", "YYXI", "YYxI", "XX4I", "XX8I", "XX1I", "XX2I", "XXgI",
+    "XXGI", "XXXX", "XXxX", "YYYY", "YYyY"};
 
 struct vform {
     uint16_t mnemonic;
@@ -144,7 +144,7 @@ void gen_simd(struct gen *g)
         f->mnemonic == ZYDIS_MNEMONIC_VPCMPESTRI || f->mnemonic == ZYDIS_MNEMONIC_VPCMPISTRI;
     if (implicit && !may_write(g, BIT(RCX)))
         return;
-    emit(g, &q, m.may_skip);
+    emit(g, &q, m.may_skip || has(g, F_MODE));
 }
 
 /* MXCSR with another rounding, or flush-to-zero; all exceptions stay masked. */
@@ -167,12 +167,12 @@ static void x87_memory(struct gen *g)
 {
     static const struct {
         uint8_t op, ext, size;
-    } list[] = {{0xd9, 0, 4}, {0xd9, 2, 4}, {0xd9, 3, 4},  {0xd9, 7, 2},  {0xdd, 0, 8},
-                {0xdd, 2, 8}, {0xdd, 3, 8}, {0xdb, 5, 10}, {0xdb, 7, 10}, {0xdf, 0, 2},
-                {0xdf, 3, 2}, {0xdb, 0, 4}, {0xdb, 1, 4},  {0xdb, 2, 4},  {0xdb, 3, 4},
-                {0xdf, 5, 8}, {0xdf, 7, 8}, {0xdf, 4, 10}, {0xdf, 6, 10}, {0xd8, 0, 4},
-                {0xd8, 1, 4}, {0xd8, 6, 4}, {0xdc, 0, 8},  {0xdc, 4, 8},  {0xde, 1, 2},
-                {0xda, 5, 4}};
+    } list[] = {{0xd9, 0, 4}, {0xd9, 2, 4}, {0xd9, 3, 4}, {0xd9, 7, 2},  {0xd9, 5, 2},
+                {0xdd, 0, 8}, {0xdd, 2, 8}, {0xdd, 3, 8}, {0xdb, 5, 10}, {0xdb, 7, 10},
+                {0xdf, 0, 2}, {0xdf, 3, 2}, {0xdb, 0, 4}, {0xdb, 1, 4},  {0xdb, 2, 4},
+                {0xdb, 3, 4}, {0xdf, 5, 8}, {0xdf, 7, 8}, {0xdf, 4, 10}, {0xdf, 6, 10},
+                {0xd8, 0, 4}, {0xd8, 1, 4}, {0xd8, 6, 4}, {0xdc, 0, 8},  {0xdc, 4, 8},
+                {0xde, 1, 2}, {0xda, 5, 4}};
     unsigned i = below(&g->r, sizeof list / sizeof *list);
     /* op [ptr + disp8] */
     unsigned ptr = g->ptr[below(&g->r, 3)];

@@ -50,13 +50,13 @@ static int on_access(void *ud, struct vc_access *a)
     return 0;
 }
 
-bool guest_open(struct guest *g, uint32_t engine)
+bool guest_open(struct guest *g, uint32_t engine, bool logs)
 {
     struct vc_vm_opts o = {
         .size = sizeof o, .log = log_line, .log_level = VC_LOG_WARN, .engine = engine};
-    *g = (struct guest){.exit = {.size = sizeof g->exit}};
+    *g = (struct guest){.logs = logs, .exit = {.size = sizeof g->exit}};
     g->vm = vc_open("emu", &o);
-    if (!g->vm || vc_map(g->vm, 0, RAM_SIZE, VC_MEM_RWX) != 0 ||
+    if (!g->vm || vc_map(g->vm, 0, RAM_SIZE, VC_MEM_RWX | (logs ? VC_MEM_LOG : 0)) != 0 ||
         !(g->ram = vc_ptr(g->vm, 0, RAM_SIZE)) ||
         !(g->cpu = vc_cpu_new(g->vm, VC_MODE_LONG64, 0)) ||
         vc_trap(g->vm, VC_SPACE_MMIO, P_MMIO, 4096, on_access, g) < 0 ||
@@ -96,7 +96,10 @@ static void make_tables(struct guest *g, const struct program *p)
     map(g, W_CODE_RW, CODE_PAGES, P_CODE, own);
     map(g, W_DATA, DATA_PAGES, P_DATA, own);
     map(g, W_DATA + D_BAD, 1, P_DATA + D_BAD, own & ~PTE_W);
-    map(g, W_DATA + D_BAD + 4096, 1, 0, 0);
+    if (p->features & F_MODE) /* a user page, with a protection key where there are some */
+        map(g, W_DATA + D_BAD + 4096, 1, P_DATA + D_BAD + 4096, up | 1ull << 59);
+    else
+        map(g, W_DATA + D_BAD + 4096, 1, 0, 0);
     map(g, W_DATA + D_FIXED, 2, P_DATA + D_FIXED, own | PTE_FIX);
     map(g, W_STACK, 4, P_STACK, own);
     map(g, W_MMIO, 2, P_MMIO, own);
@@ -158,6 +161,12 @@ static bool set_registers(struct guest *g, const struct program *p)
     s.efer = 0xd01;  /* NXE LMA LME SCE */
     if (vc_sregs_set(g->cpu, &s) != 0)
         return false;
+    for (unsigned i = 0; p->features & F_MODE && i < 3; i++) {
+        static const uint64_t wanted[] = {0x20000, 0x200000, 0x400000}; /* PCIDE, SMAP, PKE */
+        s.cr4 |= wanted[i];
+        if (vc_sregs_set(g->cpu, &s) != 0)
+            s.cr4 &= ~wanted[i];
+    }
     vc_msr_set(g->cpu, 0xc0000081, (uint64_t)0x23 << 48 | (uint64_t)SEL_KCODE << 32);
     vc_msr_set(g->cpu, 0xc0000082,
                sys + P_HANDLERS + (uint64_t)(handlers_syscall - handlers_begin));
@@ -210,6 +219,8 @@ bool guest_load(struct guest *g, const struct program *p)
     vc_write(g->vm, P_DATA, p->data, sizeof p->data);
     g->seed = p->seed;
     g->events = g->traffic = 0;
+    if (g->trap)
+        guest_toggle_trap(g);
     g->kicks = p->features & F_EVENTS;
     g->rc = 0;
     g->exit.kind = VC_EXIT_NONE;
@@ -220,6 +231,17 @@ bool guest_load(struct guest *g, const struct program *p)
         return false;
     }
     return true;
+}
+
+void guest_toggle_trap(struct guest *g)
+{
+    if (g->trap) {
+        vc_untrap(g->vm, g->trap);
+        g->trap = 0;
+        return;
+    }
+    int id = vc_trap(g->vm, VC_SPACE_MMIO, P_DATA + 0x9000, 4096, on_access, g);
+    g->trap = id > 0 ? id : 0;
 }
 
 uint64_t guest_insns(struct guest *g)

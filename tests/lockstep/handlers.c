@@ -98,7 +98,7 @@ __asm__(".pushsection .rodata\n"
         "movq %rax, 48(%rsp)\n"
         "movq hd+stack(%rip), %rax\n"
         "movq %rax, 72(%rsp)\n"
-        "andl $~0x500, 64(%rsp)\n"
+        "andl $~0x40500, 64(%rsp)\n"
         "incl hd+resets(%rip)\n"
         "jmp done\n"
 

@@ -116,8 +116,10 @@ uint64_t rnd_int(struct rng *r); /* edges and random values of random width */
 #define F_STEP   0x100u /* bursts of single steps */
 #define F_SYS    0x200u /* interrupts, SYSCALL, MSRs */
 #define F_STACK  0x400u
-#define F_EVENTS 0x800u /* injected interrupts, kicks */
-#define F_ALL    0xfffu
+#define F_EVENTS 0x800u  /* injected interrupts, kicks */
+#define F_MODE   0x1000u /* control bits that decide what is allowed */
+#define F_HOST   0x2000u /* what the embedder changes between runs */
+#define F_ALL    0x3fffu
 
 struct program {
     uint64_t seed;
@@ -128,6 +130,7 @@ struct program {
     uint64_t rflags; /* to start with */
     uint64_t fs, gs;
     uint64_t gpr[16];
+    unsigned nsites, site[64]; /* bytes that may become anything */
     uint8_t lens[CODE_SIZE];
     uint8_t code[CODE_SIZE], alt[CODE_SIZE];
     uint8_t data[DATA_PAGES * 4096];
@@ -145,16 +148,22 @@ struct guest {
     uint64_t start; /* instructions counted before the program */
     uint64_t seed;
     uint64_t events, traffic; /* trapped and unhandled accesses: number, hash */
-    bool kicks;
+    bool kicks, extra, logs;  /* extra: a region of no use is mapped */
+    int trap;                 /* on a page of data; 0: none */
     struct vc_exit exit;
     int rc;
 };
-bool guest_open(struct guest *g, uint32_t engine);
+/* logs: its RAM keeps a dirty log. */
+bool guest_open(struct guest *g, uint32_t engine, bool logs);
 void guest_close(struct guest *g);
 bool guest_load(struct guest *g, const struct program *p);
 uint64_t guest_insns(struct guest *g); /* since the program began */
 /* Runs to that count, answering exits; stops at kicks and failures. */
 void guest_run(struct guest *g, uint64_t to);
+/* A page of plain data becomes a device's, or RAM again. */
+void guest_toggle_trap(struct guest *g);
+/* events.c */
+void events(struct guest g[2], const struct program *p, struct rng *r);
 
 /* ---- comparing: compare.c ------------------------------------------------------------ */
 

@@ -13,7 +13,7 @@
 #include <signal.h>
 #include <unistd.h>
 
-#define BATCH 8u /* programs that share their partitions, and what is in their caches */
+#define BATCH 7u /* programs that share their partitions, and what is in their caches */
 
 static struct guest pair[2];
 static struct program program;
@@ -31,9 +31,10 @@ struct outcome {
     uint64_t insns;
 };
 
-static bool open_pair(void)
+static bool open_pair(bool logs)
 {
-    return guest_open(&pair[0], VC_ENGINE_INTERP) && guest_open(&pair[1], VC_ENGINE_JIT);
+    return guest_open(&pair[0], VC_ENGINE_INTERP, logs) &&
+           guest_open(&pair[1], VC_ENGINE_JIT, logs);
 }
 
 static void close_pair(void)
@@ -85,23 +86,6 @@ static uint64_t slice_length(struct rng *r)
     }
 }
 
-static void events(struct rng *r)
-{
-    unsigned what = below(r, 16), vector = 0x40 + below(r, 8);
-    if (!(program.features & F_EVENTS))
-        return;
-    for (unsigned i = 0; i < 2; i++) {
-        if (what < 4)
-            vc_inject_irq(pair[i].cpu, (uint8_t)vector);
-        if (what == 4)
-            vc_inject_nmi(pair[i].cpu);
-        if (what == 5)
-            vc_inject_exception(pair[i].cpu, 3, 0, 0);
-        if (what == 6)
-            vc_kick(pair[i].cpu);
-    }
-}
-
 static bool run_program(uint64_t seed, const struct cut *cut, struct outcome *o)
 {
     struct rng r = {seed ^ 0x736c69636573ull};
@@ -112,7 +96,7 @@ static bool run_program(uint64_t seed, const struct cut *cut, struct outcome *o)
     uint64_t total = 20000 + below(&r, 120000), at = 0;
     while (at < total) {
         uint64_t n = slice_length(&r);
-        events(&r);
+        events(pair, &program, &r);
         if (cut && cut->slice == o->slice)
             n = cut->length;
         o->from = at;
@@ -136,7 +120,7 @@ static bool run_program(uint64_t seed, const struct cut *cut, struct outcome *o)
 static bool replay(uint64_t first, uint64_t seed, const struct cut *cut, struct outcome *o)
 {
     close_pair();
-    if (!open_pair())
+    if (!open_pair(first & 1))
         return false;
     for (uint64_t s = first; s < seed; s++)
         if (!run_program(s, NULL, o))
@@ -247,9 +231,9 @@ int main(int argc, char **argv)
     for (unsigned i = 0; i < sizeof signals / sizeof *signals; i++)
         signal(signals[i], on_signal);
     simd_forms_make();
-    if (!guest_open(&pair[0], VC_ENGINE_INTERP))
+    if (!guest_open(&pair[0], VC_ENGINE_INTERP, seed & 1))
         return 1;
-    if (!guest_open(&pair[1], VC_ENGINE_JIT)) {
+    if (!guest_open(&pair[1], VC_ENGINE_JIT, seed & 1)) {
         printf("skipped: no translator here\n");
         return 0;
     }
@@ -259,7 +243,7 @@ int main(int argc, char **argv)
         if (done && (fresh || seed - first >= BATCH)) {
             close_pair();
             first = seed;
-            if (!open_pair())
+            if (!open_pair(first & 1))
                 return 1;
         }
         alarm(60);
@@ -272,7 +256,7 @@ int main(int argc, char **argv)
             report(first, seed, &o);
             close_pair();
             first = seed + 1;
-            if (!open_pair())
+            if (!open_pair(first & 1))
                 return 1;
         }
     }
