@@ -17,7 +17,7 @@ void jump_near(struct emu *c, const struct op *op, uint64_t ip)
 /* On to the next block without a return to the dispatcher, when nothing asks for
  * it and the jump cache knows the block. Only where the compiler turns this into
  * a jump: a call would pile up frames. */
-#if defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#if defined(__OPTIMIZE__) && !defined(SANITIZED)
 #define CHAIN return chain(c)
 static inline __attribute__((always_inline)) void chain(struct emu *c)
 {

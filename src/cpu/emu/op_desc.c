@@ -24,6 +24,16 @@ static void set_zf(struct emu *c, bool on)
     flags_set_arith(c, on ? f | FL_ZF : f);
 }
 
+/* A handler that ends in a tail call must not have locals whose addresses escape:
+ * those are in functions of their own. */
+#define NOINLINE __attribute__((noinline))
+#define DEF_HANDLER(name)                                                                          \
+    static void do_##name(struct emu *c, const struct op *op)                                      \
+    {                                                                                              \
+        name(c, op);                                                                               \
+        NEXT;                                                                                      \
+    }
+
 /* ---- LDTR and TR ---------------------------------------------------------------- */
 
 static void do_sldt_str(struct emu *c, const struct op *op)
@@ -56,7 +66,7 @@ static void read_system(struct emu *c, uint16_t sel, struct desc *d)
         seg_fault(c, EXC_GP, sel);
 }
 
-static void do_lldt(struct emu *c, const struct op *op)
+static NOINLINE void lldt(struct emu *c, const struct op *op)
 {
     struct desc d;
 
@@ -65,7 +75,7 @@ static void do_lldt(struct emu *c, const struct op *op)
     uint16_t sel = selector_operand(c, op);
     if (sel_null(sel)) {
         seg_set_null(c, SEG_LDTR, sel);
-        NEXT;
+        return;
     }
     read_system(c, sel, &d);
     if (seg_type(&d.seg) != SYS_LDT)
@@ -73,10 +83,11 @@ static void do_lldt(struct emu *c, const struct op *op)
     if (!(d.seg.attr & SEG_A_P))
         seg_fault(c, EXC_NP, sel);
     c->seg[SEG_LDTR] = d.seg;
-    NEXT;
 }
 
-static void do_ltr(struct emu *c, const struct op *op)
+DEF_HANDLER(lldt)
+
+static NOINLINE void ltr(struct emu *c, const struct op *op)
 {
     struct desc d;
     uint8_t busy;
@@ -95,8 +106,9 @@ static void do_ltr(struct emu *c, const struct op *op)
     sys_store(c, d.addr + 5, &busy, 1);
     d.seg.attr |= 2;
     c->seg[SEG_TR] = d.seg;
-    NEXT;
 }
+
+DEF_HANDLER(ltr)
 
 /* ---- questions ------------------------------------------------------------------- */
 
@@ -126,7 +138,7 @@ static bool answers(struct emu *c, uint16_t sel, struct desc *d, uint32_t types,
     return d->seg.attr & SEG_A_S || (long_mode(c) ? types64 : types) >> seg_type(&d->seg) & 1;
 }
 
-static void do_lar(struct emu *c, const struct op *op)
+static NOINLINE void lar(struct emu *c, const struct op *op)
 {
     struct desc d;
 
@@ -135,10 +147,11 @@ static void do_lar(struct emu *c, const struct op *op)
     if (ok)
         reg_write(c, op->dst, op->opsize, d.raw >> 32 & 0x00ffff00);
     set_zf(c, ok);
-    NEXT;
 }
 
-static void do_lsl(struct emu *c, const struct op *op)
+DEF_HANDLER(lar)
+
+static NOINLINE void lsl(struct emu *c, const struct op *op)
 {
     struct desc d;
 
@@ -147,26 +160,29 @@ static void do_lsl(struct emu *c, const struct op *op)
     if (ok)
         reg_write(c, op->dst, op->opsize, d.seg.limit);
     set_zf(c, ok);
-    NEXT;
 }
 
-static void do_verr(struct emu *c, const struct op *op)
+DEF_HANDLER(lsl)
+
+static NOINLINE void verr(struct emu *c, const struct op *op)
 {
     struct desc d;
 
     need_protected(c, op);
     set_zf(c, visible(c, selector_operand(c, op), &d) && seg_readable(&d.seg));
-    NEXT;
 }
 
-static void do_verw(struct emu *c, const struct op *op)
+DEF_HANDLER(verr)
+
+static NOINLINE void verw(struct emu *c, const struct op *op)
 {
     struct desc d;
 
     need_protected(c, op);
     set_zf(c, visible(c, selector_operand(c, op), &d) && seg_writable(&d.seg));
-    NEXT;
 }
+
+DEF_HANDLER(verw)
 
 static void do_arpl(struct emu *c, const struct op *op)
 {

@@ -67,7 +67,8 @@ static void do_pop_ss(struct emu *c, const struct op *op)
     ss_done(c, op);
 }
 
-static void load_pointer(struct emu *c, const struct op *op)
+/* Not inlined: its locals' addresses escape, and the handler ends in a tail call. */
+static __attribute__((noinline)) void load_pointer(struct emu *c, const struct op *op)
 {
     uint64_t off;
     uint16_t sel = far_load(c, op, &off);
