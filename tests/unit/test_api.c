@@ -398,6 +398,27 @@ Test(api, guests_that_misbehave, .timeout = 60)
     run_code(ud2, sizeof ud2, VC_MODE_REAL16);
 }
 
+/* Real mode's vector 6 points to where nothing is: #UD again and again, and no
+ * instruction is ever done. */
+Test(api, a_budget_ends_a_guest_that_faults_forever, .timeout = 60)
+{
+    static const uint8_t ud2[] = {0x0f, 0x0b}, nowhere[] = {0, 0, 0, 0xf0};
+    vc_vm *vm = open_emu();
+    works(vc_map(vm, 0, 0x10000, VC_MEM_RWX));
+    works(vc_write(vm, 6 * 4, nowhere, sizeof nowhere));
+    works(vc_write(vm, CODE, ud2, sizeof ud2));
+    vc_cpu *cpu = vc_cpu_new(vm, VC_MODE_REAL16, CODE);
+    works(vc_reg_set(cpu, VC_REG_RSP, 0x8000));
+    struct vc_exit x = {.size = sizeof x};
+    struct vc_budget insns = {.size = sizeof insns, .insns = 10000};
+    works(vc_run(cpu, &insns, &x));
+    cr_assert_eq(x.kind, VC_EXIT_BUDGET);
+    struct vc_budget ns = {.size = sizeof ns, .ns = 10000000};
+    works(vc_run(cpu, &ns, &x));
+    cr_assert_eq(x.kind, VC_EXIT_BUDGET);
+    works(vc_close(vm));
+}
+
 Test(api, no_memory_at_all)
 {
     vc_vm *vm = open_emu();

@@ -210,6 +210,8 @@ struct emu {
         uint32_t err;
         uint64_t cr2;
     } queued;
+    uint64_t fault_icount; /* icount at the last fault, */
+    uint32_t fault_spin;   /* and how many came since it stood there */
     uint64_t db_hit;  /* DR6 bits of data breakpoints hit by this instruction */
     jmp_buf *jmp;     /* where emu_raise goes: dispatcher, or event delivery */
     jmp_buf *run_jmp; /* the dispatcher: where exits go */

@@ -13,6 +13,8 @@ enum { J_FAULT = 1, J_EXIT = 2 };
 
 /* How far the dispatcher goes without a look at the clock. */
 #define CHECK_INSNS 20000u
+/* How many faults in a row, with no instruction done in between. */
+#define FAULT_SPIN 256u
 /* So near the end of an instruction budget it goes one by one: more than a block
  * or a translation does at once. */
 #define EXACT_INSNS 160u
@@ -434,6 +436,21 @@ static void take_queued(struct emu *c)
     deliver_fault(c);
 }
 
+/* A guest that faults for ever gets no instruction done: then its faults use up
+ * the budget, and the dispatcher looks at the clock. */
+static void count_fault(struct emu *c)
+{
+    if (c->icount != c->fault_icount) {
+        c->fault_icount = c->icount;
+        c->fault_spin = 0;
+    } else if (++c->fault_spin == FAULT_SPIN) {
+        c->fault_spin = 0;
+        if (c->icount_limit != UINT64_MAX)
+            c->icount_limit -= min_u64(FAULT_SPIN, c->icount_limit - c->icount);
+        atomic_store_explicit(&c->icount_check, 0, memory_order_relaxed);
+    }
+}
+
 int emu_run(struct emu *c, const struct vc_budget *budget, struct vc_exit *exit)
 {
     jmp_buf jb;
@@ -458,6 +475,7 @@ int emu_run(struct emu *c, const struct vc_budget *budget, struct vc_exit *exit)
         if (j == J_FAULT) {
             c->jmp = c->run_jmp;
             deliver_fault(c);
+            count_fault(c);
         } else if (c->queued.valid) {
             take_queued(c);
         } else {
