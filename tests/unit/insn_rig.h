@@ -7,9 +7,9 @@
 
 #include "cpu/emu/emu.h"
 #include "cpu/emu/flags.h"
-#include "cpu/emu/fpu.h"
-#include "cpu/emu/sys.h"
-#include "cpu/emu/thunk.h"
+#include "cpu/emu/simd/fpu.h"
+#include "cpu/emu/sys/sys.h"
+#include "cpu/emu/simd/thunk.h"
 #include "cpu/emu/tlb.h"
 #include "native.h"
 #include <criterion/criterion.h>

@@ -4,8 +4,8 @@
 #ifndef SYS_RIG_H
 #define SYS_RIG_H
 
-#include "cpu/emu/msr.h"
-#include "cpu/emu/sys.h"
+#include "cpu/emu/sys/msr.h"
+#include "cpu/emu/sys/sys.h"
 #include <criterion/criterion.h>
 #include <virtcore/vm.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Protection keys: the walk's rules, the instructions, the MSR, the soft TLB after a change of
  * rights, XSAVE's component. */
-#include "cpu/emu/fpu.h"
+#include "cpu/emu/simd/fpu.h"
 #include "sys_rig.h"
 
 static struct rig rig;

@@ -5,7 +5,7 @@
 #include "access.h"
 #include "block.h"
 #include "fetch.h"
-#include "sys.h"
+#include "sys/sys.h"
 #include "tlb.h"
 
 /* Where an access ends up, within one page. */

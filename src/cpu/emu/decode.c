@@ -2,7 +2,7 @@
  * From bytes to predecoded instructions: Zydis decodes, selectors choose the
  * handlers. */
 #include "block.h"
-#include "int.h"
+#include "int/int.h"
 
 static const ZydisMachineMode machine_mode[] = {
     [MODE_CODE16] = ZYDIS_MACHINE_MODE_LEGACY_16,

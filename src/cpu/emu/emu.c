@@ -4,8 +4,8 @@
 #include "jit/jit.h"
 #include "run.h"
 #include "state.h"
-#include "sys.h"
-#include "thunk.h"
+#include "sys/sys.h"
+#include "simd/thunk.h"
 #include "tlb.h"
 #include "../../base/err.h"
 #include <stdio.h>

@@ -2,7 +2,7 @@
  * What follows from the control registers, CS, SS and RFLAGS: the mode word, the
  * TLB set, which pending bits count. */
 #include "block.h"
-#include "sys.h"
+#include "sys/sys.h"
 #include "tlb.h"
 
 static uint32_t mode_word(const struct emu *c)

@@ -6,7 +6,7 @@
 #include "block.h"
 #include "flags.h"
 #include "jit/jit.h"
-#include "sys.h"
+#include "sys/sys.h"
 #include "../../base/err.h"
 
 enum { J_FAULT = 1, J_EXIT = 2 };

@@ -5,7 +5,7 @@
 #include "state.h"
 #include "access.h"
 #include "flags.h"
-#include "sys.h"
+#include "sys/sys.h"
 #include "../../base/err.h"
 
 int state_gprs(struct backend_cpu *bc, bool set, struct vc_gprs *r)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * One instruction: how it is translated, and the code. */
 #include "trans.h"
-#include "../thunk.h"
+#include "../simd/thunk.h"
 
 /* ---- which way ------------------------------------------------------------------- */
 

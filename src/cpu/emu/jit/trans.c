@@ -4,7 +4,7 @@
  * the interpreter. */
 #include "trans.h"
 #include "../../../mmu/guest.h"
-#include "../int.h"
+#include "../int/int.h"
 #include <stdlib.h>
 
 /* ---- decoding ------------------------------------------------------------------ */

@@ -2,7 +2,7 @@
  * System instructions: CPUID, counters, MSRs, descriptor-table registers, TLB
  * invalidation, HLT, random numbers, XCR0. What is not taken here or elsewhere
  * raises #UD: MONITOR, MWAIT, RSM, the instructions of VMX and SVM among them. */
-#include "fpu.h"
+#include "../simd/fpu.h"
 #include "sys.h"
 #include <sys/random.h>
 

@@ -2,7 +2,7 @@
  * Protection keys (SDM 2.7, 4.6.2): RDPKRU, WRPKRU, and what a change of the
  * rights means for the soft TLB, whose entries were checked as they were made. */
 #include "sys.h"
-#include "tlb.h"
+#include "../tlb.h"
 
 /* Rights that grow need nothing: what they forbade made no entries. keys_at: where
  * the register's keys are in tlb->keys. */

@@ -7,7 +7,7 @@
 #ifndef EMU_FPU_H
 #define EMU_FPU_H
 
-#include "emu.h"
+#include "../emu.h"
 
 enum {
     FX_FCW = 0,

@@ -4,8 +4,8 @@
 #ifndef EMU_SIMD_H
 #define EMU_SIMD_H
 
-#include "access.h"
-#include "flags.h"
+#include "../access.h"
+#include "../flags.h"
 #include "thunk.h"
 
 /* ---- is it available now? (SDM volume 2, 2.4 and volume 3, 2.5) ------------- */

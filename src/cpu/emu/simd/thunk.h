@@ -10,7 +10,7 @@
 #ifndef EMU_THUNK_H
 #define EMU_THUNK_H
 
-#include "emu.h"
+#include "../emu.h"
 
 struct thunk_cache;
 

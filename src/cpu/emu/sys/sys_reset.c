@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The state after RESET and INIT (SDM 10.1.1, table 10-1; AMD APM volume 2,
  * 14.1.3). */
-#include "fpu.h"
+#include "../simd/fpu.h"
 #include "sys.h"
 
 /* Registers, selectors and tables start afresh both ways. */

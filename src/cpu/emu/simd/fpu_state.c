@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * x87 and vector state: initial values, images, and the embedder's view. */
 #include "fpu.h"
-#include "../../base/err.h"
+#include "../../../base/err.h"
 
 void fpu_rotate(struct emu *c, unsigned from, unsigned to)
 {

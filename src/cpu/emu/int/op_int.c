@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Integer instructions: what their families share. */
-#include "block.h"
+#include "../block.h"
 #include "int.h"
 
 bool select_int(struct emu *c, struct insn *in, struct op *op)

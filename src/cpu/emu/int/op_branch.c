@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Near control transfers: Jcc, JMP, CALL, RET, LOOP, JCXZ. They end blocks. */
-#include "block.h"
+#include "../block.h"
 #include "int.h"
 
 void jump_near(struct emu *c, const struct op *op, uint64_t ip)

@@ -2,11 +2,11 @@
  * Delivery of interrupts and exceptions through the IDT (SDM volume 3, chapter
  * 6; volume 2, INT n). A delivery changes registers only when it can't fault any
  * more; what faults in it is delivered in its place, or makes a double fault. */
-#include "access.h"
-#include "flags.h"
+#include "../access.h"
+#include "../flags.h"
 #include "gate.h"
 #include "stack.h"
-#include "sys.h"
+#include "../sys/sys.h"
 
 struct event {
     enum emu_event type;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Stacks of far transfers and event delivery. */
 #include "stack.h"
-#include "access.h"
+#include "../access.h"
 
 #define CHUNK 64 /* bytes that go at once: cpl_store()'s limit */
 

@@ -2,8 +2,8 @@
  * Instructions about descriptors: LLDT, LTR, SLDT, STR, LAR, LSL, VERR, VERW,
  * ARPL (SDM volume 2; volume 3, 5.10). */
 #include "far.h"
-#include "int.h"
-#include "sys.h"
+#include "../int/int.h"
+#include "../sys/sys.h"
 
 /* Not there in real and virtual-8086 mode. */
 static void need_protected(struct emu *c, const struct op *op)

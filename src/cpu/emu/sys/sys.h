@@ -4,9 +4,9 @@
 #ifndef EMU_SYS_H
 #define EMU_SYS_H
 
-#include "access.h"
-#include "emu.h"
-#include "flags.h"
+#include "../access.h"
+#include "../emu.h"
+#include "../flags.h"
 
 /* ---- CPUID: cpuid.c -------------------------------------------------------- */
 

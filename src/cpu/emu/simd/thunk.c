@@ -4,7 +4,7 @@
  * and live as long as the partition; when the memory is full an instruction's
  * thunk is made anew for each execution in a slot of the vCPU. */
 #include "thunk.h"
-#include "../../base/err.h"
+#include "../../../base/err.h"
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>

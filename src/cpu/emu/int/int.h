@@ -3,8 +3,8 @@
 #ifndef EMU_INT_H
 #define EMU_INT_H
 
-#include "access.h"
-#include "flags.h"
+#include "../access.h"
+#include "../flags.h"
 
 /* Forms of a two-operand instruction: destination, source. */
 enum form { F_RR, F_RI, F_RM, F_MR, F_MI, F_COUNT };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The answers of CPUID (AMD APM volume 3, appendix E; Intel SDM volume 2A,
  * CPUID), and the hypervisor leaves of KVM's paravirtual clock. */
-#include "fpu.h"
+#include "../simd/fpu.h"
 #include "sys.h"
 
 #define LEAF_MAX     0x16u

@@ -2,7 +2,7 @@
  * PUSHF, POPF, CLI, STI: RFLAGS under the rules of IOPL (SDM volume 2). Neither
  * VME nor PVI is offered. */
 #include "far.h"
-#include "int.h"
+#include "../int/int.h"
 
 static void do_pushf(struct emu *c, const struct op *op)
 {

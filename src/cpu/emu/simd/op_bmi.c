@@ -5,7 +5,7 @@
  * dst is ModRM.reg, src is ModRM.rm when it is a register (OP_USER1: memory),
  * src2 is VEX.vvvv; opsize is the operands' size. Flags that the manual leaves
  * undefined become 0. */
-#include "int.h"
+#include "../int/int.h"
 #include "simd.h"
 
 #define RM_MEMORY OP_USER1

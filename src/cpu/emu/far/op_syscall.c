@@ -3,7 +3,7 @@
  * presented is an AMD one: SYSCALL works in legacy and compatibility mode, and
  * SYSENTER only outside long mode (AMD APM volume 3). */
 #include "far.h"
-#include "sys.h"
+#include "../sys/sys.h"
 
 /* Flags kept by a load of RFLAGS from R11. */
 #define SYSRET_FLAGS                                                                               \

@@ -2,7 +2,7 @@
  * MOVS STOS LODS SCAS CMPS with their repeat prefixes. Registers advance with
  * each iteration, so that a fault or an interrupt in the middle is precise;
  * forward copies and fills go by runs within a page. */
-#include "block.h"
+#include "../block.h"
 #include "int.h"
 
 #define RUN_MAX 65536u /* iterations between looks at the pending word */

@@ -3,7 +3,7 @@
 #ifndef EMU_X87_H
 #define EMU_X87_H
 
-#include "emu.h"
+#include "../emu.h"
 
 /* FNSTENV, or with the registers FNSAVE; op->msize tells the layout. */
 void x87_store_env(struct emu *c, const struct op *op, bool regs);

@@ -4,7 +4,7 @@
  * nanoseconds of it. */
 #include "sys.h"
 #include "msr.h"
-#include "../../base/tsc.h"
+#include "../../../base/tsc.h"
 #include <time.h>
 #include <virtcore/vm.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Descriptors and segment registers. */
 #include "seg.h"
-#include "access.h"
+#include "../access.h"
 
 void seg_fault(struct emu *c, unsigned vector, uint16_t sel)
 {

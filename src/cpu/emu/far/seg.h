@@ -4,7 +4,7 @@
 #ifndef EMU_SEG_H
 #define EMU_SEG_H
 
-#include "emu.h"
+#include "../emu.h"
 
 /* Types of system descriptors (SDM 3.5, table 3-2). */
 enum {

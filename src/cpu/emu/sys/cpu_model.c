@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * CPU models: which features a guest gets, and the instruction sets behind
  * them. */
-#include "fpu.h"
+#include "../simd/fpu.h"
 #include "sys.h"
-#include "../../base/err.h"
+#include "../../../base/err.h"
 #include <pthread.h>
 #if defined(__x86_64__)
 #include <cpuid.h>

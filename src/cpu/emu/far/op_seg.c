@@ -2,7 +2,7 @@
  * MOV, PUSH and POP of segment registers; LDS, LES, LFS, LGS, LSS (SDM volume 2;
  * volume 3, 5.6 and 5.7). */
 #include "far.h"
-#include "int.h"
+#include "../int/int.h"
 
 /* POP SS and MOV SS hold off interrupts and debug traps until the next
  * instruction is done (SDM 6.8.3). */

@@ -3,7 +3,7 @@
  * indices: each element is accessed for itself, and those that are masked off
  * are not touched. */
 #include "fpu.h"
-#include "int.h"
+#include "../int/int.h"
 #include "simd.h"
 
 /* Elements of a vector register as integers. */

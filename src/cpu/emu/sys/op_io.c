@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * IN, OUT, INS, OUTS (SDM volume 1, chapter 19). All end their block: a device
  * may have changed what comes next. */
-#include "int.h"
+#include "../int/int.h"
 #include "sys.h"
 
 /* REP: iterations between looks at the dispatcher. */

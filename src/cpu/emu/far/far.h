@@ -3,8 +3,8 @@
 #ifndef EMU_FAR_H
 #define EMU_FAR_H
 
-#include "access.h"
-#include "flags.h"
+#include "../access.h"
+#include "../flags.h"
 #include "seg.h"
 #include "stack.h"
 
