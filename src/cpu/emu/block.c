@@ -464,6 +464,6 @@ struct block *block_lookup_slow(struct emu *c, uint64_t lin)
     e->lin = lin;
     e->tag = c->jtag;
     e->block = b;
-    e->code = !c->vm->jit ? NULL : b->jit ? b->jit->code : jit_stubs(c->vm->jit)->leave_r10;
+    e->code = !c->vm->jit ? NULL : b->jit ? b->jit->code : jit_gates(c->vm->jit)->leave_r10;
     return b;
 }

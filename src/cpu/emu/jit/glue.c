@@ -130,7 +130,7 @@ void jit_run(struct emu *c, struct block *b)
     c->block = NULL;
     c->op = NULL;
     c->gpr[R_IPB] = c->rip & PAGE_MASK_4K;
-    jit_stubs(c->vm->jit)->enter(c, b->jit->code);
+    jit_gates(c->vm->jit)->enter(c, b->jit->code);
     /* It left by a jump that could be linked: next time, if the target is known
      * by now. Nothing was let go of since. */
     if (c->jit_link)

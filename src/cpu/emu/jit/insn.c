@@ -259,7 +259,7 @@ static void put_callout(struct trans *t, struct tinsn *ti, unsigned i)
     if (!s)
         return;
     mov_imm64(&t->a, H_R11, (uint64_t)(uintptr_t)s);
-    call_to(&t->a, t->stubs->callout);
+    call_to(&t->a, t->gates->callout);
     t->simd = 0;
 }
 
@@ -292,12 +292,12 @@ void trans_exit(struct trans *t, unsigned done, int64_t off, uint32_t live)
         lea_disp(a, H_R10, H_R10, (int32_t)off);
         gs_store(a, H_R10, EMU_OFF(rip));
         mov_imm64(a, H_R11, (uint64_t)(uintptr_t)l);
-        jump_to(a, t->stubs->link);
+        jump_to(a, t->gates->link);
         return;
     }
     gs_load(a, H_R10, GPR_OFF(R_IPB));
     lea_disp(a, H_R10, H_R10, (int32_t)off);
-    jump_to(a, t->stubs->lookup);
+    jump_to(a, t->gates->lookup);
 }
 
 /* ---- copies ---------------------------------------------------------------------------- */
@@ -546,7 +546,7 @@ static void put_branch(struct trans *t, struct tinsn *ti, unsigned i)
     }
     }
     count(t, i + 1);
-    jump_to(a, t->stubs->lookup);
+    jump_to(a, t->gates->lookup);
 }
 
 void trans_insn(struct trans *t, struct tinsn *ti, unsigned i)
@@ -589,11 +589,11 @@ void trans_cold(struct trans *t)
                    (int32_t)(offsetof(struct tlb_set, e) + TLB_W * sizeof(struct tlb_ent) * TLB_N +
                              offsetof(struct tlb_ent, addend)));
         mov_imm64(a, H_R11, (uint64_t)(uintptr_t)k->site);
-        call_to(a, k->kind == COLD_STORED ? t->stubs->stored
-                   : k->kind == COLD_SIMD ? t->stubs->simd_on
-                                          : t->stubs->callout);
+        call_to(a, k->kind == COLD_STORED ? t->gates->stored
+                   : k->kind == COLD_SIMD ? t->gates->simd_on
+                                          : t->gates->callout);
         if (k->simd && k->kind != COLD_SIMD)
-            call_to(a, t->stubs->simd_resume);
+            call_to(a, t->gates->simd_resume);
         if (k->reload)
             put_flags_load(t);
         jump_to(a, k->back);

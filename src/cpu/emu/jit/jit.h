@@ -18,7 +18,7 @@
 struct jit;
 
 /* Where translated code leaves to. */
-struct jit_stubs {
+struct jit_gates {
     void (*enter)(struct emu *c, const uint8_t *code);
     const uint8_t *leave;       /* regs to memory, back to C; c->rip is set */
     const uint8_t *leave_r10;   /* the same with c->rip = r10 */
@@ -59,7 +59,7 @@ struct jit_block {
 
 struct jit *jit_new(void);
 void jit_free(struct jit *jit);
-const struct jit_stubs *jit_stubs(const struct jit *jit);
+const struct jit_gates *jit_gates(const struct jit *jit);
 
 /* Translates a block; the code cache's lock is held. page: where its page is.
  * Adds the lines of the page that it depends on. NULL: not possible now. */

@@ -18,7 +18,7 @@ struct jit {
     uint8_t *w;
     const uint8_t *x;
     size_t used, first;
-    struct jit_stubs stubs;
+    struct jit_gates gates;
 };
 
 /* Guest registers that live in host registers: guest number, host number. */
@@ -176,10 +176,10 @@ static void emit_link(struct asmbuf *a, const uint8_t *leave)
     jump_to(a, leave);
 }
 
-static void emit_stubs(struct jit *jit)
+static void emit_gates(struct jit *jit)
 {
     struct asmbuf a = {jit->w, jit->w + 4096, jit->x - jit->w, false};
-    struct jit_stubs *s = &jit->stubs;
+    struct jit_gates *s = &jit->gates;
 
     const uint8_t *save = here(&a);
     emit_vector_save(&a);
@@ -222,7 +222,7 @@ struct jit *jit_new(void)
         jit_free(jit);
         return NULL;
     }
-    emit_stubs(jit);
+    emit_gates(jit);
     return jit;
 }
 
@@ -237,9 +237,9 @@ void jit_free(struct jit *jit)
     free(jit);
 }
 
-const struct jit_stubs *jit_stubs(const struct jit *jit)
+const struct jit_gates *jit_gates(const struct jit *jit)
 {
-    return &jit->stubs;
+    return &jit->gates;
 }
 
 bool jit_full(const struct jit *jit)

@@ -126,7 +126,7 @@ static struct jit_block *finish(struct trans *t)
     /* Where polls, and a dropped block's entry, go: the block's start is next. */
     patch_here(&t->a, t->poll_disp);
     jb->dead = here(&t->a);
-    put_ip_exit(t, t->start, t->stubs->leave_r10);
+    put_ip_exit(t, t->start, t->gates->leave_r10);
     if (t->a.full) {
         free(jb);
         return NULL;
@@ -151,7 +151,7 @@ struct jit_block *jit_translate(struct emu *c, struct block *b, const uint8_t *p
     memset(t, 0, offsetof(struct trans, cold));
     t->c = c;
     t->block = b;
-    t->stubs = jit_stubs(jit);
+    t->gates = jit_gates(jit);
     t->start = (unsigned)(b->phys & 4095);
     guest_copy(t->page, page, sizeof t->page);
     t->lines = lines;

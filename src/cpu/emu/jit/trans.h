@@ -56,7 +56,7 @@ struct cold {
 struct trans {
     struct emu *c;
     struct block *block;
-    const struct jit_stubs *stubs;
+    const struct jit_gates *gates;
     struct asmbuf a;
     uint8_t *entry, *poll_disp;
     uint64_t *lines;
