@@ -44,7 +44,7 @@ void mail_post(struct cpu_mail *mail, uint32_t bits)
     atomic_fetch_or(&mail->pending, bits);
     _Atomic uint64_t *bell = atomic_load(&mail->doorbell);
     if (bell)
-        atomic_store_explicit(bell, 0, memory_order_relaxed);
+        atomic_store(bell, 0);
     /* Sequentially consistent against mail_wait: either it sees the bits, or
      * this sees it asleep, and FUTEX_WAIT compares the word once more. */
     if (unlikely(atomic_load(&mail->asleep))) {

@@ -26,7 +26,7 @@ struct code_cache {
     struct block *retired;
     uint64_t bytes, retired_bytes;
     _Atomic uint64_t epoch;
-    bool barrier; /* membarrier is there */
+    bool barrier;     /* membarrier is there */
     bool draining;    /* translations wait until nobody runs old ones */
     uint64_t drained; /* the epoch to wait for */
 };
@@ -65,7 +65,7 @@ static void free_list(struct block *b, bool by_hash)
 {
     while (b) {
         struct block *next = by_hash ? b->next_hash : b->next_retired;
-        jit_block_free(b->jit);
+        jit_block_free(block_jit(b));
         free(b);
         b = next;
     }
@@ -119,8 +119,8 @@ static void kill_block(struct code_cache *cc, struct block *b)
     /* Whoever is inside leaves at its next instruction. */
     for (unsigned i = 0; i <= b->nops; i++)
         __atomic_store_n(&b->op[i].fn, op_dead, __ATOMIC_RELAXED);
-    if (b->jit)
-        jit_block_kill(b->jit);
+    if (block_jit(b))
+        jit_block_kill(block_jit(b));
     b->retired = atomic_fetch_add(&cc->epoch, 1) + 1;
     b->next_retired = cc->retired;
     cc->retired = b;
@@ -152,7 +152,7 @@ static void reclaim(struct code_cache *cc)
         if (b->retired <= min) {
             *pp = b->next_retired;
             cc->retired_bytes -= block_size(b);
-            jit_block_free(b->jit);
+            jit_block_free(block_jit(b));
             free(b);
         } else {
             pp = &b->next_retired;
@@ -318,7 +318,7 @@ void block_translate(struct emu *c, struct block *b)
     if (c->mode != MODE_CODE64 || b->phys2 != NO_PAGE || !r || !r->code)
         return;
     pthread_mutex_lock(&cc->lock);
-    if (!atomic_load(&b->dead) && !b->jit && jit_room(cc, c->vm->jit)) {
+    if (!atomic_load(&b->dead) && !block_jit(b) && jit_room(cc, c->vm->jit)) {
         /* The whole page is watched while it is read. */
         uint64_t page = b->phys & PAGE_MASK_4K, lines = 0;
         uint64_t had = atomic_load(mem_code_word(r, page));
@@ -326,7 +326,8 @@ void block_translate(struct emu *c, struct block *b)
         struct jit_block *jb = jit_translate(c, b, r->host + (page - r->gpa), &lines);
         if (jb) {
             b->lines = lines;
-            __atomic_store_n(&b->jit, jb, __ATOMIC_RELEASE);
+            atomic_fetch_add(&c->vm->translations, 1);
+            atomic_store_explicit(&b->jit, jb, memory_order_release);
         } else {
             lines = 0;
         }
@@ -464,6 +465,7 @@ struct block *block_lookup_slow(struct emu *c, uint64_t lin)
     e->lin = lin;
     e->tag = c->jtag;
     e->block = b;
-    e->code = !c->vm->jit ? NULL : b->jit ? b->jit->code : jit_gates(c->vm->jit)->leave_r10;
+    const struct jit_block *jb = block_jit(b);
+    e->code = !c->vm->jit ? NULL : jb ? jb->code : jit_gates(c->vm->jit)->leave_r10;
     return b;
 }

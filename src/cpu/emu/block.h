@@ -8,7 +8,7 @@
 #include "emu.h"
 
 #define BLOCK_MAX_OPS 64
-#define BLOCK_HOT     12 /* entries after which a block is translated */
+#define BLOCK_HOT     12                    /* entries after which a block is translated */
 #define BLOCK_REACH   (BLOCK_MAX_OPS * 15u) /* bytes that many instructions may have */
 #define NO_PAGE       UINT64_MAX
 
@@ -18,9 +18,9 @@ struct block {
     uint32_t mode;  /* MODE_* */
     uint16_t nops;  /* instructions; ops has one more when the last falls through */
     uint16_t bytes;
-    uint16_t hot;          /* times entered by the interpreter */
-    struct jit_block *jit; /* its translation */
-    uint64_t lines;        /* of its first page that it depends on beyond its own bytes */
+    _Atomic uint16_t hot;            /* times entered by the interpreter, about */
+    _Atomic(struct jit_block *) jit; /* its translation */
+    uint64_t lines;                  /* of its first page that it depends on beyond its own bytes */
     _Atomic bool dead;
     uint64_t retired; /* epoch */
     struct block *next_hash;
@@ -70,6 +70,18 @@ static inline struct block *block_lookup(struct emu *c)
                !atomic_load_explicit(&e->block->dead, memory_order_relaxed)))
         return e->block;
     return block_lookup_slow(c, lin);
+}
+
+static inline struct jit_block *block_jit(const struct block *b)
+{
+    return atomic_load_explicit(&b->jit, memory_order_acquire);
+}
+/* One more entry: how many now. Several vCPUs may count at once; some get lost. */
+static inline unsigned block_heat(struct block *b)
+{
+    uint16_t n = (uint16_t)(atomic_load_explicit(&b->hot, memory_order_relaxed) + 1u);
+    atomic_store_explicit(&b->hot, n, memory_order_relaxed);
+    return n;
 }
 
 /* A block became hot: translates it when that is possible now. */

@@ -262,6 +262,7 @@ struct emu_vm {
     struct code_cache *code;
     struct thunk_cache *thunks;
     struct jit *jit; /* NULL: interpreted only */
+    _Atomic uint64_t translations; /* made so far: jit_seen() */
     struct emu *cpu[64];
     unsigned ncpu;
     pthread_mutex_t lock;

@@ -62,6 +62,11 @@ bool select_simd(struct emu *c, struct insn *in, struct op *op);  /* x87, MMX, S
 /* A general register's byte offset for a Zydis register (AH..BH included). */
 uint8_t op_gpr(ZydisRegister reg);
 
-#define NEXT return op[1].fn(c, op + 1)
+/* A handler may be replaced by op_dead meanwhile. */
+static inline op_fn *op_handler(const struct op *op)
+{
+    return __atomic_load_n(&op->fn, __ATOMIC_RELAXED);
+}
+#define NEXT return op_handler(op + 1)(c, op + 1)
 
 #endif

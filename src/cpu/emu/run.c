@@ -334,8 +334,8 @@ static void check_budget(struct emu *c)
     if (c->icount_limit - c->icount <= CHECK_INSNS)
         atomic_store(&c->icount_check,
                      c->icount_limit - min_u64(c->icount_limit - c->icount, EXACT_INSNS));
-    /* Who posts rings the bell after it: one that was just silenced rings again. */
-    atomic_thread_fence(memory_order_seq_cst);
+    /* Who posts rings the bell after it: one that was just silenced rings again.
+     * All four accesses are in one order. */
     if (atomic_load(&c->mail->pending) & c->pend_mask)
         atomic_store(&c->icount_check, 0);
 }
@@ -352,7 +352,7 @@ static void step_exact(struct emu *c)
     c->block = b;
     c->gpr[R_IPB] = c->rip;
     c->icount += b->nops;
-    b->op[0].fn(c, &b->op[0]);
+    op_handler(b->op)(c, b->op);
 }
 
 static _Noreturn void loop(struct emu *c)
@@ -376,13 +376,15 @@ static _Noreturn void loop(struct emu *c)
         }
         struct block *b = block_lookup(c);
         if (c->vm->jit) {
-            if (b->jit && !c->jit_skip) {
+            const struct jit_block *jb = block_jit(b);
+            unsigned heat = jb ? 0 : block_heat(b);
+            if (jb && !c->jit_skip) {
                 jit_run(c, b);
                 continue;
             }
-            if (!b->jit && ++b->hot >= BLOCK_HOT && b->hot < BLOCK_HOT + 4) {
+            if (heat >= BLOCK_HOT && heat < BLOCK_HOT + 4) {
                 block_translate(c, b);
-                if (b->jit)
+                if (block_jit(b))
                     continue;
             }
         }
@@ -390,7 +392,7 @@ static _Noreturn void loop(struct emu *c)
         c->block = b;
         c->gpr[R_IPB] = c->rip;
         c->icount += b->nops;
-        b->op[0].fn(c, &b->op[0]);
+        op_handler(b->op)(c, b->op);
     }
 }
 

@@ -22,20 +22,22 @@ void jump_near(struct emu *c, const struct op *op, uint64_t ip)
 static inline __attribute__((always_inline)) void chain(struct emu *c)
 {
     uint32_t p = atomic_load_explicit(&c->mail->pending, memory_order_acquire);
-    if (unlikely((p & c->pend_mask) || c->icount >= atomic_load_explicit(&c->icount_check, memory_order_relaxed) || c->mode & MODE_STEP))
+    if (unlikely((p & c->pend_mask) ||
+                 c->icount >= atomic_load_explicit(&c->icount_check, memory_order_relaxed) ||
+                 c->mode & MODE_STEP))
         return;
     uint64_t lin = c->rip + c->seg[SEG_CS].base;
     const struct jcache_ent *e = &c->jcache->e[jcache_index(lin)];
     if (unlikely(e->lin != lin || e->tag != c->jtag))
         return;
     struct block *b = e->block;
-    if (unlikely(atomic_load_explicit(&b->dead, memory_order_relaxed) || b->jit ||
-                 ++b->hot == BLOCK_HOT))
+    if (unlikely(atomic_load_explicit(&b->dead, memory_order_relaxed) || block_jit(b) ||
+                 block_heat(b) == BLOCK_HOT))
         return;
     c->block = b;
     c->gpr[R_IPB] = c->rip;
     c->icount += b->nops;
-    return b->op[0].fn(c, &b->op[0]);
+    return op_handler(b->op)(c, b->op);
 }
 #else
 #define CHAIN return
@@ -105,7 +107,8 @@ static inline bool cond_fast(const struct emu *c, unsigned cond)
 DEF_JCC(0)
 DEF_JCC(1)
 DEF_JCC(2)
-DEF_JCC(3) DEF_JCC(4) DEF_JCC(5) DEF_JCC(6) DEF_JCC(7) DEF_JCC(8) DEF_JCC(9) DEF_JCC(10) DEF_JCC(11)
+DEF_JCC(3)
+DEF_JCC(4) DEF_JCC(5) DEF_JCC(6) DEF_JCC(7) DEF_JCC(8) DEF_JCC(9) DEF_JCC(10) DEF_JCC(11)
     DEF_JCC(12) DEF_JCC(13) DEF_JCC(14)
         DEF_JCC(15) static op_fn *const jcc[16] = {jcc_0,  jcc_1,  jcc_2,  jcc_3, jcc_4,  jcc_5,
                                                    jcc_6,  jcc_7,  jcc_8,  jcc_9, jcc_10, jcc_11,

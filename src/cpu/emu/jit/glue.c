@@ -32,6 +32,7 @@ static bool must_leave(const struct jit_site *site)
 
 uint32_t jit_do_callout(struct emu *c, struct jit_site *site)
 {
+    jit_seen(c);
     struct block *unit = &site->unit;
     const struct op *op = unit->op;
 
@@ -57,6 +58,7 @@ uint32_t jit_do_callout(struct emu *c, struct jit_site *site)
  * interpreter goes on from here: it knows what to raise. */
 uint32_t jit_do_simd_on(struct emu *c, struct jit_site *site)
 {
+    jit_seen(c);
     uint8_t may = 0;
     if (!(c->cr0 & (CR0_EM | CR0_TS)) && c->cr4 & CR4_OSFXSR)
         may = JIT_SIMD_SSE;
@@ -75,6 +77,7 @@ uint32_t jit_do_simd_on(struct emu *c, struct jit_site *site)
 
 uint32_t jit_do_stored(struct emu *c, struct jit_site *site, uint64_t lin)
 {
+    jit_seen(c);
     access_stored_code(c, lin, site->size);
     if (!must_leave(site))
         return 1;
@@ -87,13 +90,16 @@ static void link_jump(struct emu *c, struct jit_link *link)
 {
     uint64_t lin = c->rip;
     const struct jcache_ent *e = &c->jcache->e[jcache_index(lin)];
-    if (e->lin != lin || e->tag != c->jtag || !e->block->jit ||
-        atomic_load_explicit(&e->block->dead, memory_order_relaxed))
+    if (e->lin != lin || e->tag != c->jtag)
         return;
+    const struct jit_block *to = block_jit(e->block);
+    if (!to || atomic_load_explicit(&e->block->dead, memory_order_relaxed))
+        return;
+    jit_seen(c);
     /* Both lie in one code memory, less than 2 GiB long. */
-    ptrdiff_t to_exec = e->block->jit->code - e->block->jit->entry;
+    ptrdiff_t to_exec = to->code - to->entry;
     const uint8_t *from = link->disp + 4 + to_exec;
-    int32_t d = (int32_t)(e->block->jit->code - from);
+    int32_t d = (int32_t)(to->code - from);
     __atomic_store_n((int32_t *)(void *)link->disp, d, __ATOMIC_RELEASE);
 }
 
@@ -122,15 +128,16 @@ void jit_run(struct emu *c, struct block *b)
     if (unlikely(!c->gs_taken))
         jit_on(c);
 
+    const uint8_t *code = block_jit(b)->code;
     struct jcache_ent *e = &c->jcache->e[jcache_index(c->rip)];
     if (e->block == b)
-        e->code = b->jit->code;
+        e->code = code;
     flags_to_host(c);
     c->jit_link = NULL;
     c->block = NULL;
     c->op = NULL;
     c->gpr[R_IPB] = c->rip & PAGE_MASK_4K;
-    jit_gates(c->vm->jit)->enter(c, b->jit->code);
+    jit_gates(c->vm->jit)->enter(c, code);
     /* It left by a jump that could be linked: next time, if the target is known
      * by now. Nothing was let go of since. */
     if (c->jit_link)

@@ -74,6 +74,18 @@ void jit_block_free(struct jit_block *jb);
 bool jit_full(const struct jit *jit);
 void jit_rewind(struct jit *jit);
 
+/* Translated code leads by its jumps to what another vCPU has translated. The
+ * processor keeps the order of that one's stores; the thread sanitizer, which does
+ * not see the jumps, is told of it here. */
+static inline void jit_seen(struct emu *c)
+{
+#ifdef SANITIZED
+    (void)atomic_load_explicit(&c->vm->translations, memory_order_acquire);
+#else
+    (void)c;
+#endif
+}
+
 /* Gives the thread's GS base back, when this run took it. */
 void jit_off(struct emu *c);
 /* Runs translated code from c->rip until it leaves. */
