@@ -269,16 +269,17 @@ static void pointers(struct gen *g)
     }
 }
 
+const uint64_t program_windows[4] = {0x400000, 0x7f1234400000, 0xffffffff80400000,
+                                     0xffff888000400000};
+
 void program_make(struct program *p, uint64_t seed, uint32_t features)
 {
-    static const uint64_t windows[] = {0x400000, 0x7f1234400000, 0xffffffff80400000,
-                                       0xffff888000400000};
     struct gen g = {.r = {seed * 0x9e3779b97f4a7c15ull ^ 0x6c6f636b73746570ull}, .p = p};
     memset(p, 0, sizeof *p);
     p->seed = seed;
     p->features = features & (uint32_t)(rnd(&g.r) | rnd(&g.r));
     p->user = one_in(&g.r, 3);
-    p->window = windows[below(&g.r, 4)];
+    p->window = program_windows[below(&g.r, 4)];
     p->rflags = 0x202 | (one_in(&g.r, 2) ? 0x3000 : 0);
     /* Based at data, or so that a pointer and a base make an address. */
     p->fs = one_in(&g.r, 2) ? p->window + W_DATA + 0x5000 : 0x240;

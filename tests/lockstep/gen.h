@@ -36,6 +36,8 @@ struct gen {
     unsigned fn_slot[8];       /* tables with addresses of functions */
 };
 
+extern const uint64_t program_windows[4]; /* one of them is the program's */
+
 static inline bool has(const struct gen *g, uint32_t feature)
 {
     return g->p->features & feature;

@@ -368,16 +368,25 @@ void gen_io(struct gen *g)
 void gen_fault(struct gen *g)
 {
     unsigned r = dst_reg(g);
-    switch (below(&g->r, 7)) {
+    switch (below(&g->r, 8)) {
     case 0: EMIT(g, 0x0f, 0x0b); return; /* ud2 */
-    case 1:                              /* jmp, call to where nothing can be */
+    case 6: /* to where other programs lie, which these partitions may have run */
+        settle_flow(g);
+        emit_mov_imm64(g, r, program_windows[below(&g->r, 4)] ^ (one_in(&g->r, 2) ? 0 : WINDOW));
+        if (one_in(&g->r, 2))
+            emit2(g, Z(ADD), reg_op(r, 8), imm_op(0x2a + (int64_t)below(&g->r, 8)));
+        settle_flow(g);
+        EMIT(g, 0x40 | r >> 3, 0xff, 0xe0 | (r & 7));
+        g->undef = FL_ARITH;
+        return;
+    case 1: /* jmp, call to where nothing can be */
         settle_flow(g);
         emit_mov_imm64(g, r, 0x8000000000000000ull | rnd(&g->r) >> 8);
         EMIT(g, 0x40 | r >> 3, 0xff, (one_in(&g->r, 2) ? 0xe0 : 0xd0) | (r & 7));
         g->undef = FL_ARITH;
         return;
     case 2: /* push, pop, call with a stack that is not there */
-        settle_flow(g);
+        settle(g, FL_ARITH);
         emit2(g, Z(MOV), reg_op(r, 8), reg_op(RSP, 8));
         emit_lea(g, RSP, W_DATA + D_BAD + (one_in(&g->r, 2) ? 0x1800 : 0x800));
         switch (below(&g->r, 4)) {

@@ -207,6 +207,8 @@ bool guest_load(struct guest *g, const struct program *p)
         .rsp_private = sys + 0x1e000,
         .delta = P_CODE ^ P_ALT,
     };
+    if (g->trap)
+        guest_toggle_trap(g);
     vc_cpu_reset(g->cpu, VC_MODE_LONG64, 0);
     vc_write(g->vm, 0, zeros, sizeof zeros);
     make_tables(g, p);
@@ -219,8 +221,6 @@ bool guest_load(struct guest *g, const struct program *p)
     vc_write(g->vm, P_DATA, p->data, sizeof p->data);
     g->seed = p->seed;
     g->events = g->traffic = 0;
-    if (g->trap)
-        guest_toggle_trap(g);
     g->kicks = p->features & F_EVENTS;
     g->rc = 0;
     g->exit.kind = VC_EXIT_NONE;

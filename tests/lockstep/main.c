@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * lockstep-test [--seed=N] [--seconds=N] [--programs=N] [--features=HEX] [--fresh]
+ * lockstep-test [--seed=N] [--seconds=N] [--programs=N] [--features=HEX]
+ *               [--differences=N] [--batch=N] [--brief]
  *
  * Runs programs from the seed on until the time or their number is used up.
  * A difference is narrowed down to the instruction count where it shows first.
@@ -13,11 +14,10 @@
 #include <signal.h>
 #include <unistd.h>
 
-#define BATCH 7u /* programs that share their partitions, and what is in their caches */
-
 static struct guest pair[2];
 static struct program program;
 static uint32_t features = F_ALL;
+static bool brief; /* differences are named, not narrowed down */
 static char text[4096];
 
 struct cut { /* a replay: the slice of this number is shorter, and the last */
@@ -151,6 +151,8 @@ static void report(uint64_t first, uint64_t seed, const struct outcome *found)
     printf("difference: seed %llu (features %03x%s) in slice %u, instructions %llu to %llu\n%s",
            (unsigned long long)seed, program.features, program.user ? ", user" : "", found->slice,
            (unsigned long long)found->from, (unsigned long long)found->insns, text);
+    if (brief)
+        return;
     if (first != seed && replay(seed, seed, NULL, &o) && o.differs && o.slice == found->slice)
         first = seed;
     uint64_t lo = 0, hi = found->length;
@@ -203,7 +205,7 @@ int main(int argc, char **argv)
     uint64_t seed = 1, programs = UINT64_MAX, insns = 0, done = 0;
     unsigned differences = 0, most = 1;
     double seconds = 50, start = now();
-    bool fresh = false;
+    uint64_t batch = 7; /* programs that share their partitions, and what is in the caches */
     for (int i = 1; i < argc; i++) {
         const char *v = strchr(argv[i], '=');
         v = v ? v + 1 : "";
@@ -218,11 +220,14 @@ int main(int argc, char **argv)
             features = (uint32_t)strtoul(v, NULL, 16);
         } else if (!strncmp(argv[i], "--differences=", 14)) {
             most = (unsigned)strtoul(v, NULL, 0);
-        } else if (!strcmp(argv[i], "--fresh")) {
-            fresh = true;
+        } else if (!strcmp(argv[i], "--brief")) {
+            brief = true;
+        } else if (!strncmp(argv[i], "--batch=", 8)) {
+            batch = strtoull(v, NULL, 0);
         } else {
             fprintf(stderr, "usage: lockstep-test [--seed=N] [--seconds=N] [--programs=N]\n"
-                            "                     [--features=HEX] [--differences=N] [--fresh]\n");
+                            "                     [--features=HEX] [--differences=N] [--batch=N]\n"
+                            "                     [--brief]\n");
             return 2;
         }
     }
@@ -240,7 +245,7 @@ int main(int argc, char **argv)
     uint64_t first = seed;
     for (; done < programs && now() - start < seconds && differences < most; seed++, done++) {
         struct outcome o;
-        if (done && (fresh || seed - first >= BATCH)) {
+        if (done && seed - first >= batch) {
             close_pair();
             first = seed;
             if (!open_pair(first & 1))
