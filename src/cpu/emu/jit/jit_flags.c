@@ -39,9 +39,30 @@ void flags_effect(const ZydisDecodedInstruction *zi, const ZydisDecodedOperand *
         *def = 0;
 }
 
-/* It may fault, and a fault's frame shows all flags. */
-static bool touches_memory(const ZydisDecodedInstruction *zi, const ZydisDecodedOperand *zop)
+/* It may fault, or saves all flags by itself (SYSCALL in R11, INT in a frame). */
+static bool shows_flags(const ZydisDecodedInstruction *zi, const ZydisDecodedOperand *zop)
 {
+    switch (zi->meta.category) {
+    case ZYDIS_CATEGORY_SYSTEM:
+    case ZYDIS_CATEGORY_SYSCALL:
+    case ZYDIS_CATEGORY_SYSRET:
+    case ZYDIS_CATEGORY_INTERRUPT:
+    case ZYDIS_CATEGORY_IO:
+    case ZYDIS_CATEGORY_IOSTRINGOP:
+    case ZYDIS_CATEGORY_PKU:
+    case ZYDIS_CATEGORY_RDWRFSGS:
+    case ZYDIS_CATEGORY_VTX:
+    case ZYDIS_CATEGORY_XSAVE: return true;
+    default: break;
+    }
+    switch (zi->mnemonic) {
+    case ZYDIS_MNEMONIC_DIV:
+    case ZYDIS_MNEMONIC_IDIV:
+    case ZYDIS_MNEMONIC_UD0:
+    case ZYDIS_MNEMONIC_UD1:
+    case ZYDIS_MNEMONIC_UD2: return true;
+    default: break;
+    }
     for (unsigned i = 0; i < zi->operand_count; i++)
         if (zop[i].type == ZYDIS_OPERAND_TYPE_MEMORY && zop[i].mem.type != ZYDIS_MEMOP_TYPE_AGEN)
             return true;
@@ -61,9 +82,9 @@ uint32_t flags_live_at(const uint8_t *page, unsigned off, uint64_t *lines)
         if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&dec, page + off, 4096 - off, &zi, zop)))
             break;
         *lines |= BIT64(off >> 6) | BIT64((off + zi.length - 1) >> 6);
-        flags_effect(&zi, zop, &use, &def);
-        if (touches_memory(&zi, zop))
+        if (shows_flags(&zi, zop))
             break;
+        flags_effect(&zi, zop, &use, &def);
         live |= use & ~known;
         known |= def;
         if (zi.meta.category == ZYDIS_CATEGORY_UNCOND_BR && zi.mnemonic == ZYDIS_MNEMONIC_JMP &&
@@ -74,10 +95,7 @@ uint32_t flags_live_at(const uint8_t *page, unsigned off, uint64_t *lines)
             off = (unsigned)to;
             continue;
         }
-        if (zi.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE ||
-            zi.meta.category == ZYDIS_CATEGORY_SYSTEM ||
-            zi.meta.category == ZYDIS_CATEGORY_SYSCALL ||
-            zi.meta.category == ZYDIS_CATEGORY_INTERRUPT)
+        if (zi.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE)
             break;
         off += zi.length;
     }
