@@ -168,7 +168,7 @@ static void string_case(struct tally *t, uint8_t opcode, unsigned size)
 static void strings(struct tally *t)
 {
     static const uint8_t opcodes[] = {0xa4, 0xa6, 0xaa, 0xac, 0xae};
-    for (unsigned n = 0; n < 40; n++)
+    for (unsigned n = 0; n < 200; n++)
         for (unsigned i = 0; i < sizeof opcodes; i++)
             for (unsigned size = 1; size <= 8; size *= 2)
                 string_case(t, opcodes[i], size);

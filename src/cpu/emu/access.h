@@ -18,6 +18,9 @@ static inline uint64_t op_ea(const struct emu *c, const struct op *op)
 /* Segment checks outside 64-bit mode (SDM 5.3, 5.4): #GP or #SS. */
 uint64_t seg_check(struct emu *c, const struct op *op, unsigned seg, uint64_t off, unsigned size,
                    bool write);
+/* How many bytes from `off` on pass those checks, as far as one comparison tells: 0
+ * where they fail, and for expand-down segments. */
+uint64_t seg_room(const struct emu *c, unsigned seg, uint64_t off, bool write);
 /* Offset in a segment to linear, checked. In 64-bit mode canonicality is left
  * to the access itself, which knows from op->seg whether to raise #SS. */
 static inline uint64_t seg_linear(struct emu *c, const struct op *op, unsigned seg, uint64_t off,

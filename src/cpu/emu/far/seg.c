@@ -19,19 +19,34 @@ bool seg_within(const struct seg *s, uint64_t off, uint64_t size)
     return last <= s->limit;
 }
 
-uint64_t seg_check(struct emu *c, const struct op *op, unsigned seg, uint64_t off, unsigned size,
-                   bool write)
+static bool seg_allows(const struct emu *c, const struct seg *s, bool write)
 {
-    const struct seg *s = &c->seg[seg];
     bool allowed =
         s->attr & TYPE_CODE ? !write && s->attr & TYPE_READ : !write || s->attr & TYPE_WRITE;
 
     /* Real mode knows no types: CS may be written. */
-    if (likely(s->attr & SEG_A_P && (allowed || real_mode(c)) &&
-               seg_within(s, off, size ? size : 1)))
+    return s->attr & SEG_A_P && (allowed || real_mode(c));
+}
+
+uint64_t seg_check(struct emu *c, const struct op *op, unsigned seg, uint64_t off, unsigned size,
+                   bool write)
+{
+    const struct seg *s = &c->seg[seg];
+
+    if (likely(seg_allows(c, s, write) && seg_within(s, off, size ? size : 1)))
         return (uint32_t)(s->base + off);
     emu_at(c, op);
     emu_raise_err(c, seg == SEG_SS ? EXC_SS : EXC_GP, 0);
+}
+
+uint64_t seg_room(const struct emu *c, unsigned seg, uint64_t off, bool write)
+{
+    const struct seg *s = &c->seg[seg];
+
+    if (!seg_allows(c, s, write) || (s->attr & (TYPE_CODE | TYPE_DOWN)) == TYPE_DOWN ||
+        off > s->limit)
+        return 0;
+    return s->limit - off + 1;
 }
 
 /* ---- descriptors ------------------------------------------------------------ */
