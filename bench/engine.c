@@ -6,11 +6,12 @@
  *
  *   bench-engine [-r ROUNDS] [-b BACKEND] [-j] (-j: translated) [KERNEL...]
  */
-#include "kernels.h"
+#include "kernels/kernels.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 #include <virtcore/virtcore.h>
@@ -19,7 +20,7 @@ extern const char __executable_start[], _end[]; /* of the linker's */
 
 #define STACK_TOP 0x200000ull
 #define DONE_PORT 0x99
-#define SCALE     20 /* the engine does this fraction of the native rounds */
+#define TARGET    0.02 /* seconds of one measurement */
 
 static double seconds(void)
 {
@@ -40,6 +41,8 @@ struct guest {
     uint64_t done; /* address of the code that says so */
 };
 
+static uint64_t guest_call(struct guest *g, uint64_t fn, uint64_t n);
+
 static struct guest guest_new(const char *backend, uint32_t engine)
 {
     struct vc_vm_opts opts = {.size = sizeof opts, .engine = engine};
@@ -47,6 +50,7 @@ static struct guest guest_new(const char *backend, uint32_t engine)
     uint64_t base = (uint64_t)(uintptr_t)__executable_start & ~4095ull;
     uint64_t end = ((uint64_t)(uintptr_t)_end + 4095) & ~4095ull;
     static const uint8_t done[] = {0xe6, DONE_PORT, 0xf4}; /* out; hlt */
+    static const uint8_t init[] = {0xdb, 0xe3, 0xc3};      /* fninit; ret */
 
     g.vm = vc_open(backend, &opts);
     g.cpu = NULL;
@@ -56,21 +60,23 @@ static struct guest guest_new(const char *backend, uint32_t engine)
         die("memory");
     g.done = 0x1000;
     vc_write(g.vm, g.done, done, sizeof done);
+    vc_write(g.vm, g.done + sizeof done, init, sizeof init);
     g.cpu = vc_cpu_new(g.vm, VC_MODE_LONG64, base);
     uint64_t cr4 = 0;
     if (!g.cpu || vc_reg_get(g.cpu, VC_REG_CR4, &cr4) ||
         vc_reg_set(g.cpu, VC_REG_CR4, cr4 | 1u << 18) || vc_reg_set(g.cpu, VC_REG_XCR0, 7))
         die("vCPU");
+    guest_call(&g, g.done + sizeof done, 0);
     return g;
 }
 
-static uint64_t guest_call(struct guest *g, kernel_fn *fn, uint64_t n)
+static uint64_t guest_call(struct guest *g, uint64_t fn, uint64_t n)
 {
     struct vc_gprs r = {.size = sizeof r};
     struct vc_exit x = {.size = sizeof x};
     r.gpr[VC_REG_RDI] = n;
     r.gpr[VC_REG_RSP] = STACK_TOP - 4096 - 8;
-    r.rip = (uint64_t)(uintptr_t)fn;
+    r.rip = fn;
     r.rflags = 2;
     vc_write(g->vm, r.gpr[VC_REG_RSP], &g->done, 8);
     if (vc_gprs_set(g->cpu, &r) || vc_run(g->cpu, NULL, &x))
@@ -83,32 +89,56 @@ static uint64_t guest_call(struct guest *g, kernel_fn *fn, uint64_t n)
     return r.gpr[VC_REG_RAX];
 }
 
+/* Runs n rounds here, or in the guest if there is one. */
+static uint64_t run(struct guest *g, const struct kernel *k, uint64_t n)
+{
+    return g ? guest_call(g, (uint64_t)(uintptr_t)k->run, n) : k->run(n);
+}
+
+static double timed(struct guest *g, const struct kernel *k, uint64_t n)
+{
+    double start = seconds();
+    run(g, k, n);
+    return seconds() - start;
+}
+
+/* How many rounds take about TARGET. */
+static uint64_t enough(struct guest *g, const struct kernel *k)
+{
+    uint64_t n = 1;
+    double t = timed(g, k, n);
+    while (t < TARGET * 0.7) {
+        double grow = t > 0 ? TARGET / t : 10;
+        n = (uint64_t)((double)n * fmin(grow, 10)) + 1;
+        t = timed(g, k, n);
+    }
+    return n;
+}
+
 static double measure(struct guest *g, const struct kernel *k, int rounds)
 {
-    uint64_t few = k->native_rounds / SCALE + 1;
-    double native = 1e9, engine = 1e9;
-    uint64_t insns = 0;
-    if (k->fn(few) != guest_call(g, k->fn, few)) {
-        printf("%-10s WRONG RESULT\n", k->name);
+    if (k->setup) {
+        k->setup();
+        guest_call(g, (uint64_t)(uintptr_t)k->setup, 0);
+    }
+    if (run(NULL, k, k->check_rounds) != k->check || run(g, k, k->check_rounds) != k->check) {
+        printf("%-12s WRONG RESULT\n", k->name);
         return 0;
     }
+    uint64_t native_n = enough(NULL, k), guest_n = enough(g, k), insns = 0;
+    double native = 1e9, engine = 1e9;
     for (int i = 0; i < rounds; i++) {
-        double t0 = seconds();
-        k->fn(k->native_rounds);
-        double t1 = seconds();
         struct vc_stats s0 = {.size = sizeof s0}, s1 = {.size = sizeof s1};
+        native = fmin(native, timed(NULL, k, native_n) / (double)native_n);
         vc_cpu_stats(g->cpu, &s0);
-        double t2 = seconds();
-        guest_call(g, k->fn, few);
-        double t3 = seconds();
+        engine = fmin(engine, timed(g, k, guest_n) / (double)guest_n);
         vc_cpu_stats(g->cpu, &s1);
         insns = s1.insns - s0.insns;
-        native = fmin(native, (t1 - t0) / (double)k->native_rounds);
-        engine = fmin(engine, (t3 - t2) / (double)few);
     }
-    double mips = (double)insns / (engine * (double)few) * 1e-6;
-    printf("%-10s %-8s %10.2f %10.2f %8.1f %8.0f\n", k->name, k->group, native * 1e6, engine * 1e6,
+    double mips = (double)insns / (engine * (double)guest_n) * 1e-6;
+    printf("%-12s %-8s %10.2f %10.2f %8.1f %8.0f\n", k->name, k->group, native * 1e6, engine * 1e6,
            engine / native, mips);
+    fflush(stdout);
     return engine / native;
 }
 
@@ -120,6 +150,12 @@ static int wanted(const struct kernel *k, char **names)
         if (!strcmp(*names, k->name) || !strcmp(*names, k->group))
             return 1;
     return 0;
+}
+
+static void print_mean(const char *group, double log_sum, unsigned n)
+{
+    if (n > 1)
+        printf("%-12s %-8s %30.1f\n", "geomean", group, exp(log_sum / n));
 }
 
 int main(int argc, char **argv)
@@ -137,31 +173,33 @@ int main(int argc, char **argv)
         else
             return 2;
     }
+    if (mprotect(code_buffer, CODE_BYTES, PROT_READ | PROT_WRITE | PROT_EXEC)) {
+        perror("mprotect");
+        return 1;
+    }
     struct guest g = guest_new(backend, engine);
-    printf("%-10s %-8s %10s %10s %8s %8s\n", "kernel", "group", "native us", "guest us", "ratio",
+    printf("%-12s %-8s %10s %10s %8s %8s\n", "kernel", "group", "native us", "guest us", "ratio",
            "MIPS");
     const char *group = NULL;
     double log_sum = 0;
     unsigned n = 0;
-    for (unsigned i = 0; i <= kernel_count; i++) {
-        const struct kernel *k = i < kernel_count ? &kernels[i] : NULL;
-        if (group && (!k || strcmp(group, k->group))) {
-            if (n)
-                printf("%-10s %-8s %30.1f\n", "geomean", group, exp(log_sum / n));
+    FOR_EACH_KERNEL(table, k)
+    {
+        if (!wanted(k, argv + optind))
+            continue;
+        if (group && strcmp(group, k->group)) {
+            print_mean(group, log_sum, n);
             log_sum = 0;
             n = 0;
         }
-        if (!k)
-            break;
         group = k->group;
-        if (!wanted(k, argv + optind))
-            continue;
         double ratio = measure(&g, k, rounds);
         if (ratio > 0) {
             log_sum += log(ratio);
             n++;
         }
     }
+    print_mean(group, log_sum, n);
     vc_close(g.vm);
     return 0;
 }
