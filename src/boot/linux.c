@@ -7,7 +7,6 @@
 #include "payload.h"
 #include "../base/err.h"
 #include "../base/util.h"
-#include <stdlib.h>
 
 typedef unsigned long long ull;
 
@@ -326,6 +325,6 @@ int linux_load(struct loader *l)
         rc = place(l, &s, &p);
     if (!rc)
         rc = write_all(l, &s, &p);
-    free(kernel);
+    payload_free(kernel, kernel_len);
     return rc;
 }

@@ -4,8 +4,8 @@
  * with the output buffer. */
 #include "payload.h"
 #include "../base/err.h"
+#include "../base/pages.h"
 #include "../base/util.h"
-#include <stdlib.h>
 #ifdef HAVE_ZLIB
 #include <zlib.h>
 #endif
@@ -164,16 +164,21 @@ int payload_unpack(const uint8_t *in, size_t len, size_t cap, uint8_t **out, siz
                        "the kernel's %s payload says that it unpacks to %zu bytes; it has room for "
                        "%zu",
                        f->name, size, cap);
-    uint8_t *buf = malloc(size);
+    uint8_t *buf = pages_new(size);
     if (!buf)
         return err_set(VC_ENOMEM, "the host has no memory for the unpacked kernel of %zu bytes",
                        size);
     const char *why = "";
     if (!f->unpack(in, len, buf, size, &why)) {
-        free(buf);
+        pages_free(buf, size);
         return err_set(VC_EFORMAT, "the kernel's %s payload does not unpack: %s", f->name, why);
     }
     *out = buf;
     *out_len = size;
     return 0;
+}
+
+void payload_free(uint8_t *out, size_t len)
+{
+    pages_free(out, len);
 }

@@ -12,8 +12,9 @@
  * zstd. */
 bool payload_known(const uint8_t *in, size_t len);
 
-/* Unpacks into memory that the caller frees. A kernel's payload ends with its
+/* Unpacks into memory that the caller gives to payload_free. A kernel's payload ends with its
  * unpacked size in 4 bytes; more than cap is refused. VC_EFORMAT, VC_ENOMEM. */
 int payload_unpack(const uint8_t *in, size_t len, size_t cap, uint8_t **out, size_t *out_len);
+void payload_free(uint8_t *out, size_t len);
 
 #endif

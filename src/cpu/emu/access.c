@@ -63,6 +63,7 @@ static struct target translate(struct emu *c, const struct op *op, enum tlb_priv
         return t;
     }
     t.host = t.region->host + (w.gpa - t.region->gpa);
+    mem_touch(t.region, w.gpa);
     if (kind == TLB_W)
         mem_mark_dirty(t.region, w.gpa);
     c->tlbs->keys |= w.keys;
