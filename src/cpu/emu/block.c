@@ -6,6 +6,7 @@
 #include "access.h"
 #include "fetch.h"
 #include "jit/jit.h"
+#include "../../base/arena.h"
 #include "../../base/err.h"
 #include "../../mmu/guest.h"
 #include <linux/membarrier.h>
@@ -13,10 +14,27 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define HASH_BITS     17
-#define HASH_N        (1u << HASH_BITS)
-#define CACHE_CAP     (192ull << 20) /* bytes of blocks before all are dropped */
-#define RETIRED_NUDGE (8ull << 20)   /* retired bytes before running vCPUs are asked to let go */
+#define HASH_BITS 17
+#define HASH_N    (1u << HASH_BITS)
+#define CACHE_CAP (192ull << 20) /* bytes of blocks before all are dropped */
+#define ARENA_CAP (256ull << 20) /* the same with what was freed and finds no new use */
+/* Retired bytes before a vCPU lets go at its next lookup, and before running ones
+ * are asked to. To let go costs a vCPU its jump cache, so it is not done for each
+ * block that goes: a guest that writes code drops some all the time. */
+#define RETIRED_SOME  (256ull << 10)
+#define RETIRED_NUDGE (8ull << 20)
+#define CHURN_BITS    10
+#define CHURN_MAX     6
+
+/* Lines whose translations were lost to stores. Their blocks are translated only
+ * after more and more entries, until these cost about what translating does: code
+ * that is rewritten for ever stays interpreted, and what changed once or twice
+ * (a kernel patches itself as it boots) is soon translated again. Lines that meet
+ * here take each other's place, so nothing grows. */
+struct churn {
+    uint64_t line;
+    uint8_t level;
+};
 
 struct code_cache {
     pthread_mutex_t lock;
@@ -24,11 +42,15 @@ struct code_cache {
     struct block *by_phys[HASH_N];
     struct block *by_page[HASH_N];
     struct block *retired;
-    uint64_t bytes, retired_bytes;
+    struct arena *arena; /* of new blocks */
+    uint64_t bytes, retired_bytes, nudge_at;
     _Atomic uint64_t epoch;
-    bool barrier;     /* membarrier is there */
-    bool draining;    /* translations wait until nobody runs old ones */
-    uint64_t drained; /* the epoch to wait for */
+    uint64_t freed;       /* times that blocks or translations ceased to be */
+    _Atomic bool crowded; /* vCPUs shall let go at their next lookup */
+    bool barrier;         /* membarrier is there */
+    bool draining;        /* translations wait until nobody runs old ones */
+    uint64_t drained;     /* the epoch to wait for */
+    struct churn churn[1u << CHURN_BITS];
 };
 
 static unsigned hash_phys(uint64_t phys, uint32_t mode)
@@ -57,16 +79,33 @@ struct code_cache *code_cache_new(struct emu_vm *vm)
     pthread_mutex_init(&cc->lock, NULL);
     cc->vm = vm;
     atomic_store(&cc->epoch, 1);
+    cc->arena = arena_new();
+    cc->freed = 1;
+    cc->nudge_at = RETIRED_NUDGE;
+    if (!cc->arena) {
+        code_cache_free(cc);
+        err_set(VC_ENOMEM, "no host memory for the code cache; close other programs");
+        return NULL;
+    }
     cc->barrier = syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
     return cc;
 }
 
-static void free_list(struct block *b, bool by_hash)
+/* An arena that was given up goes with its last block. */
+static void free_block(struct code_cache *cc, struct block *b)
+{
+    struct arena *a = b->arena;
+    jit_block_free(block_jit(b));
+    arena_free(a, b, block_size(b));
+    if (a != cc->arena && arena_empty(a))
+        arena_delete(a);
+}
+
+static void free_list(struct code_cache *cc, struct block *b, bool by_hash)
 {
     while (b) {
         struct block *next = by_hash ? b->next_hash : b->next_retired;
-        jit_block_free(block_jit(b));
-        free(b);
+        free_block(cc, b);
         b = next;
     }
 }
@@ -76,8 +115,9 @@ void code_cache_free(struct code_cache *cc)
     if (!cc)
         return;
     for (unsigned i = 0; cc->bytes && i < HASH_N; i++)
-        free_list(cc->by_phys[i], true);
-    free_list(cc->retired, false);
+        free_list(cc, cc->by_phys[i], true);
+    free_list(cc, cc->retired, false);
+    arena_delete(cc->arena);
     pthread_mutex_destroy(&cc->lock);
     free(cc);
 }
@@ -104,6 +144,12 @@ static void page_unlink(struct code_cache *cc, struct block *b, uint64_t page)
         *pp = b->next_page[which];
 }
 
+static void set_crowded(struct code_cache *cc)
+{
+    atomic_store_explicit(&cc->crowded, cc->draining || cc->retired_bytes > RETIRED_SOME,
+                          memory_order_relaxed);
+}
+
 static void kill_block(struct code_cache *cc, struct block *b)
 {
     struct block **pp = &cc->by_phys[hash_phys(b->phys, b->mode)];
@@ -126,6 +172,7 @@ static void kill_block(struct code_cache *cc, struct block *b)
     cc->retired = b;
     cc->bytes -= block_size(b);
     cc->retired_bytes += block_size(b);
+    set_crowded(cc);
 }
 
 /* The oldest epoch that a running vCPU may still hold references of. */
@@ -147,21 +194,27 @@ static void reclaim(struct code_cache *cc)
 {
     uint64_t min = oldest_seen(cc);
     struct block **pp = &cc->retired;
-    while (*pp) {
-        struct block *b = *pp;
-        if (b->retired <= min) {
-            *pp = b->next_retired;
-            cc->retired_bytes -= block_size(b);
-            jit_block_free(block_jit(b));
-            free(b);
-        } else {
-            pp = &b->next_retired;
-        }
+    /* The newest comes first, so what may go is the list's end. */
+    while (*pp && (*pp)->retired > min)
+        pp = &(*pp)->next_retired;
+    struct block *b = *pp;
+    *pp = NULL;
+    if (b)
+        cc->freed++;
+    for (struct block *next; b; b = next) {
+        next = b->next_retired;
+        cc->retired_bytes -= block_size(b);
+        free_block(cc, b);
     }
-    if (cc->retired_bytes > RETIRED_NUDGE)
+    set_crowded(cc);
+    if (cc->retired_bytes <= RETIRED_NUDGE) {
+        cc->nudge_at = RETIRED_NUDGE;
+    } else if (cc->retired_bytes > cc->nudge_at) {
+        cc->nudge_at = cc->retired_bytes + RETIRED_NUDGE;
         for (unsigned i = 0; i < cc->vm->ncpu; i++)
             if (cc->vm->cpu[i])
                 mail_post(cc->vm->cpu[i]->mail, PEND_FLUSH);
+    }
 }
 
 static void drop_all(struct code_cache *cc)
@@ -170,6 +223,22 @@ static void drop_all(struct code_cache *cc)
         while (cc->by_phys[i])
             kill_block(cc, cc->by_phys[i]);
     reclaim(cc);
+}
+
+/* Room for more blocks? Objects of one size leave holes that others do not fill,
+ * so a full arena is given up, and goes when its last block does. */
+static void make_room(struct code_cache *cc)
+{
+    if (cc->bytes <= CACHE_CAP && arena_used(cc->arena) <= ARENA_CAP)
+        return;
+    struct arena *fresh = arena_new();
+    drop_all(cc);
+    if (!fresh)
+        return;
+    struct arena *old = cc->arena;
+    cc->arena = fresh;
+    if (arena_empty(old))
+        arena_delete(old);
 }
 
 void code_drop_all(struct code_cache *cc)
@@ -207,6 +276,27 @@ static struct block *page_next(const struct block *b, unsigned bucket)
     return b->next_page[hash_page(b->phys & PAGE_MASK_4K) == bucket ? 0 : 1];
 }
 
+static struct churn *churn_of(struct code_cache *cc, uint64_t phys)
+{
+    return &cc->churn[((phys >> 6) * 0x9e3779b97f4a7c15ull) >> (64 - CHURN_BITS)];
+}
+
+static void note_churn(struct code_cache *cc, const struct block *b)
+{
+    struct churn *k = churn_of(cc, b->phys);
+    if (k->line != b->phys >> 6)
+        *k = (struct churn){.line = b->phys >> 6};
+    if (k->level < CHURN_MAX)
+        k->level++;
+}
+
+/* Entries after which a block is translated. */
+static uint16_t warm_after(struct code_cache *cc, uint64_t phys)
+{
+    const struct churn *k = churn_of(cc, phys);
+    return (uint16_t)(k->line == phys >> 6 ? BLOCK_HOT << k->level : BLOCK_HOT);
+}
+
 void code_hit(void *ctx, uint64_t gpa_page, uint64_t lines)
 {
     struct emu_vm *vm = ctx;
@@ -214,6 +304,7 @@ void code_hit(void *ctx, uint64_t gpa_page, uint64_t lines)
     const struct mem_region *r = mem_find(vm->env.mem, gpa_page);
     unsigned bucket = hash_page(gpa_page);
     uint64_t left = 0;
+    bool killed = false;
 
     pthread_mutex_lock(&cc->lock);
     for (struct block *b = cc->by_page[bucket], *next; b; b = next) {
@@ -221,33 +312,53 @@ void code_hit(void *ctx, uint64_t gpa_page, uint64_t lines)
         if (!on_page(b, gpa_page))
             continue;
         uint64_t has = block_lines(b, gpa_page);
-        if (has & lines)
+        if (has & lines) {
+            if (block_jit(b))
+                note_churn(cc, b);
             kill_block(cc, b);
-        else
+            killed = true;
+        } else {
             left |= has;
+        }
     }
-    if (r && r->code)
+    /* With other vCPUs about, a new mark costs a barrier: lines that had code keep
+     * theirs until a store finds no block there. */
+    if (r && r->code && !(killed && vm->ncpu > 1))
         atomic_fetch_and(mem_code_word(r, gpa_page), ~lines | left);
-    reclaim(cc);
+    if (cc->retired_bytes > RETIRED_NUDGE)
+        reclaim(cc);
     pthread_mutex_unlock(&cc->lock);
 }
 
 /* ---- epochs ------------------------------------------------------------------ */
 
-static void let_go(struct emu *c)
+/* Lock held. The references to blocks that a vCPU holds are its jump cache's
+ * entries of the generations since it let go the last time. */
+static void let_go(struct emu *c, struct code_cache *cc)
 {
     c->jit_link = NULL;
+    c->block = NULL;
+    c->jcache->safe_gen = c->tlbs->gen + 1;
     tlb_new_gens(c);
     jcache_retag(c);
-    c->block = NULL;
+    c->jcache->held = atomic_load(&cc->epoch);
+    c->jcache->freed = cc->freed;
+    atomic_store(&c->jcache->seen, c->jcache->held);
+    if (cc->retired_bytes > RETIRED_SOME)
+        reclaim(cc);
 }
 
 void code_online(struct emu *c)
 {
     struct code_cache *cc = c->vm->code;
     pthread_mutex_lock(&cc->lock);
-    let_go(c);
-    atomic_store(&c->jcache->seen, atomic_load(&cc->epoch));
+    c->jit_link = NULL;
+    c->block = NULL;
+    /* What it held when it went is still there unless something was freed. */
+    if (c->jcache->freed == cc->freed)
+        atomic_store(&c->jcache->seen, c->jcache->held);
+    else
+        let_go(c, cc);
     pthread_mutex_unlock(&cc->lock);
 }
 
@@ -270,7 +381,9 @@ void code_quiesce(struct emu *c)
     struct code_cache *cc = c->vm->code;
     if (atomic_load(&c->jcache->seen) == atomic_load(&cc->epoch))
         return;
-    code_online(c);
+    pthread_mutex_lock(&cc->lock);
+    let_go(c, cc);
+    pthread_mutex_unlock(&cc->lock);
 }
 
 void jcache_retag(struct emu *c)
@@ -300,6 +413,7 @@ static bool jit_room(struct code_cache *cc, struct jit *jit)
 {
     if (cc->draining && oldest_seen(cc) >= cc->drained) {
         jit_rewind(jit);
+        cc->freed++;
         cc->draining = false;
     }
     if (!cc->draining && jit_full(jit)) {
@@ -404,17 +518,19 @@ static struct block *make(struct emu *c, struct code_cache *cc, uint64_t lin, st
             kill_block(cc, again);
     }
 
-    struct block *b = calloc(1, sizeof *b + (out->nops + 1) * sizeof(struct op));
+    struct block *b = arena_alloc(cc->arena, sizeof *b + (out->nops + 1) * sizeof(struct op));
     if (!b) {
         pthread_mutex_unlock(&cc->lock);
         err_set(VC_ENOMEM, "no host memory for decoded code; close other programs");
         emu_exit_error(c, VC_ENOMEM);
     }
-    b->phys = f->gpa;
-    b->phys2 = phys2;
-    b->mode = c->mode;
-    b->nops = (uint16_t)out->nops;
-    b->bytes = (uint16_t)out->used;
+    *b = (struct block){.phys = f->gpa,
+                        .phys2 = phys2,
+                        .mode = c->mode,
+                        .nops = (uint16_t)out->nops,
+                        .bytes = (uint16_t)out->used,
+                        .warm = warm_after(cc, f->gpa),
+                        .arena = cc->arena};
     memcpy(b->op, out->op, (out->nops + 1) * sizeof(struct op));
     /* Give back lines that were marked for reach only. */
     uint64_t keep = had | block_lines(b, f->gpa & PAGE_MASK_4K);
@@ -424,23 +540,48 @@ static struct block *make(struct emu *c, struct code_cache *cc, uint64_t lin, st
     return b;
 }
 
+/* Is an entry of before a flush right for this address again? Its block is there
+ * while this vCPU has not let go. */
+static bool known_again(const struct emu *c, const struct jcache_ent *e, uint64_t lin,
+                        uint64_t phys)
+{
+    return e->lin == lin && e->tag >> 8 >= c->jcache->safe_gen && e->block->phys == phys &&
+           e->block->mode == c->mode && e->block->phys2 == NO_PAGE &&
+           !atomic_load_explicit(&e->block->dead, memory_order_relaxed);
+}
+
+static struct block *jcache_put(struct emu *c, struct jcache_ent *e, struct block *b, uint64_t lin)
+{
+    if (!(c->mode & MODE_CODE64) && b->bytes > 1)
+        fetch_check_cs(c, b->bytes);
+    e->lin = lin;
+    e->tag = c->jtag;
+    e->block = b;
+    const struct jit_block *jb = block_jit(b);
+    e->code = !c->vm->jit ? NULL : jb ? jb->code : jit_gates(c->vm->jit)->leave_r10;
+    return b;
+}
+
 struct block *block_lookup_slow(struct emu *c, uint64_t lin)
 {
     struct code_cache *cc = c->vm->code;
+    struct jcache_ent *e = &c->jcache->e[jcache_index(lin)];
     struct fetch f;
     struct block *b;
 
     c->block = NULL;
     c->op = NULL;
-    code_quiesce(c);
+    if (atomic_load_explicit(&cc->crowded, memory_order_relaxed))
+        code_quiesce(c);
     fetch_check_cs(c, 1);
     fetch_translate(c, lin, &f);
     if (!f.region) /* nothing there to fetch from: all ones, which is no instruction */
         emu_raise(c, EXC_UD);
+    if (known_again(c, e, lin, f.gpa))
+        return jcache_put(c, e, e->block, lin);
 
     pthread_mutex_lock(&cc->lock);
-    if (cc->bytes > CACHE_CAP)
-        drop_all(cc);
+    make_room(cc);
     b = find(cc, f.gpa, c->mode);
     if (b && b->phys2 != NO_PAGE) {
         /* The second page's mapping is not part of the key. */
@@ -458,14 +599,5 @@ struct block *block_lookup_slow(struct emu *c, uint64_t lin)
     if (!b)
         b = make(c, cc, lin, &f);
     pthread_mutex_unlock(&cc->lock);
-
-    if (!(c->mode & MODE_CODE64) && b->bytes > 1)
-        fetch_check_cs(c, b->bytes);
-    struct jcache_ent *e = &c->jcache->e[jcache_index(lin)];
-    e->lin = lin;
-    e->tag = c->jtag;
-    e->block = b;
-    const struct jit_block *jb = block_jit(b);
-    e->code = !c->vm->jit ? NULL : jb ? jb->code : jit_gates(c->vm->jit)->leave_r10;
-    return b;
+    return jcache_put(c, e, b, lin);
 }

@@ -8,7 +8,7 @@
 #include "emu.h"
 
 #define BLOCK_MAX_OPS 64
-#define BLOCK_HOT     12                    /* entries after which a block is translated */
+#define BLOCK_HOT     12                    /* entries after which most blocks are translated */
 #define BLOCK_REACH   (BLOCK_MAX_OPS * 15u) /* bytes that many instructions may have */
 #define NO_PAGE       UINT64_MAX
 
@@ -19,6 +19,7 @@ struct block {
     uint16_t nops;  /* instructions; ops has one more when the last falls through */
     uint16_t bytes;
     _Atomic uint16_t hot;            /* times entered by the interpreter, about */
+    uint16_t warm;                   /* so many, and it is translated */
     _Atomic(struct jit_block *) jit; /* its translation */
     uint64_t lines;                  /* of its first page that it depends on beyond its own bytes */
     _Atomic bool dead;
@@ -26,6 +27,7 @@ struct block {
     struct block *next_hash;
     struct block *next_page[2]; /* on the lists of phys and phys2 */
     struct block *next_retired;
+    struct arena *arena; /* that it is from */
     struct op op[];
 };
 
@@ -38,8 +40,11 @@ struct jcache_ent {
 #define JCACHE_BITS 14
 struct jcache {
     struct jcache_ent e[1u << JCACHE_BITS];
-    _Atomic uint64_t
-        seen; /* epoch this vCPU has dropped its references of; UINT64_MAX: not running */
+    /* The epoch until which this vCPU holds no references; UINT64_MAX: not running.
+     * held is the same beyond a sleep, if nothing was freed since. */
+    _Atomic uint64_t seen;
+    uint64_t held, freed;
+    uint64_t safe_gen; /* entries of this generation and later hold blocks that are there */
 };
 
 /* Recomputes the tag after a flush or a mode change. */

@@ -382,7 +382,7 @@ static _Noreturn void loop(struct emu *c)
                 jit_run(c, b);
                 continue;
             }
-            if (heat >= BLOCK_HOT && heat < BLOCK_HOT + 4) {
+            if (heat >= b->warm && heat < b->warm + 4u) {
                 block_translate(c, b);
                 if (block_jit(b))
                     continue;
