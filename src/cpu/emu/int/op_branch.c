@@ -32,7 +32,7 @@ static inline __attribute__((always_inline)) void chain(struct emu *c)
         return;
     struct block *b = e->block;
     if (unlikely(atomic_load_explicit(&b->dead, memory_order_relaxed) || block_jit(b) ||
-                 block_heat(b) == BLOCK_HOT))
+                 block_heat(b) == b->warm))
         return;
     c->block = b;
     c->gpr[R_IPB] = c->rip;
