@@ -92,6 +92,10 @@ void mem_reclaim(struct mem *mem, uint64_t gen);
  * vCPUs' threads, which map_changed waits for; other threads bracket the use of
  * the pointer by mem_pin and mem_unpin, and hold it briefly. */
 const struct mem_region *mem_find(struct mem *mem, uint64_t gpa);
+/* The same in one map, and in *run how many bytes from there lie in the region and
+ * in no hole. */
+const struct mem_region *mem_find_region(const struct mem_map *map, uint64_t gpa); /* holes too */
+const struct mem_region *mem_find_run(const struct mem_map *map, uint64_t gpa, uint64_t *run);
 
 static inline unsigned mem_pin(struct mem *mem)
 {
@@ -119,6 +123,9 @@ static inline _Atomic uint64_t *mem_code_word(const struct mem_region *r, uint64
 {
     return &r->code[(gpa - r->gpa) >> 12];
 }
+
+/* The page whose word of lines with code this is; false: it is gone. */
+bool mem_of_code_word(struct mem *mem, const _Atomic uint64_t *word, uint64_t *gpa);
 
 static inline void mem_mark_dirty(const struct mem_region *r, uint64_t gpa)
 {

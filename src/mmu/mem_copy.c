@@ -1,76 +1,11 @@
 /* SPDX-License-Identifier: MIT
- * Guest-physical memory from the host's side: lookups and copies. */
+ * Guest-physical memory from the host's side: copies. */
 #include "mem.h"
 #include "guest.h"
 #include "../base/err.h"
 #include "../base/util.h"
 #include <sys/mman.h>
 #include <virtcore/vm.h>
-
-/* ---- lookups ------------------------------------------------------------------ */
-
-static const struct mem_region *find_region(const struct mem_map *map, uint64_t gpa)
-{
-    unsigned lo = 0, hi = map->nregions;
-    while (lo < hi) {
-        unsigned mid = (lo + hi) / 2;
-        const struct mem_region *r = &map->region[mid];
-        if (gpa < r->gpa)
-            hi = mid;
-        else if (gpa - r->gpa >= r->len)
-            lo = mid + 1;
-        else
-            return r;
-    }
-    return NULL;
-}
-
-/* The first hole that ends above gpa, or NULL. */
-static const struct mem_hole *next_hole(const struct mem_map *map, uint64_t gpa)
-{
-    unsigned lo = 0, hi = map->nholes;
-    while (lo < hi) {
-        unsigned mid = (lo + hi) / 2;
-        if (map->hole[mid].gpa + map->hole[mid].len <= gpa)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    return lo < map->nholes ? &map->hole[lo] : NULL;
-}
-
-/* The region that holds gpa and, in *run, how many bytes from there lie in it and
- * in no hole. */
-static const struct mem_region *find_run(const struct mem_map *map, uint64_t gpa, uint64_t *run)
-{
-    const struct mem_region *r = find_region(map, gpa);
-    if (!r)
-        return NULL;
-    *run = r->len - (gpa - r->gpa);
-    const struct mem_hole *h = map->nholes ? next_hole(map, gpa) : NULL;
-    if (h) {
-        if (h->gpa <= gpa)
-            return NULL;
-        *run = min_u64(*run, h->gpa - gpa);
-    }
-    return r;
-}
-
-const struct mem_region *mem_find(struct mem *mem, uint64_t gpa)
-{
-    uint64_t run;
-    return find_run(atomic_load_explicit(&mem->map, memory_order_acquire), gpa, &run);
-}
-
-void *mem_ptr(struct mem *mem, uint64_t gpa, size_t len)
-{
-    uint64_t run;
-    unsigned slot = mem_pin(mem);
-    const struct mem_region *r = find_run(atomic_load(&mem->map), gpa, &run);
-    void *p = r && len <= run ? r->host + (gpa - r->gpa) : NULL;
-    mem_unpin(mem, slot);
-    return p;
-}
 
 void mem_populate(const struct mem_region *r, uint64_t chunk)
 {
@@ -115,7 +50,7 @@ static bool all_mapped(const struct mem_map *map, uint64_t gpa, uint64_t len)
 {
     while (len) {
         uint64_t run;
-        if (!find_run(map, gpa, &run))
+        if (!mem_find_run(map, gpa, &run))
             return false;
         run = min_u64(run, len);
         gpa += run;
@@ -133,7 +68,7 @@ static bool transfer(struct mem *mem, uint64_t gpa, void *out, const void *in, u
     bool ok = all_mapped(map, gpa, len);
     for (uint64_t done = 0; ok && done < len;) {
         uint64_t run, at = gpa + done;
-        const struct mem_region *r = find_run(map, at, &run);
+        const struct mem_region *r = mem_find_run(map, at, &run);
         run = min_u64(run, len - done);
         uint8_t *host = r->host + (at - r->gpa);
         if (in) {
@@ -194,7 +129,7 @@ int mem_write(struct mem *mem, uint64_t gpa, const void *buf, size_t len)
 static int dirty_fetch(const struct mem_map *map, uint64_t gpa, uint64_t len, void *bitmap,
                        size_t bytes)
 {
-    const struct mem_region *r = find_region(map, gpa);
+    const struct mem_region *r = mem_find_region(map, gpa);
     if (!r || r->gpa != gpa || r->len != len)
         return err_set(VC_ENOENT, "no region is exactly %#llx of %#llx bytes",
                        (unsigned long long)gpa, (unsigned long long)len);

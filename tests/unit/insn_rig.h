@@ -60,7 +60,7 @@ static struct rig *rig_new(void)
     r->c->tlbs->cur = r->c->tlbs->slot;
     for (unsigned k = 0; k < TLB_KINDS; k++)
         for (unsigned i = 0; i < TLB_N; i++)
-            r->set.e[k][i].tag = TLB_INVALID;
+            r->set.e[k][i].tag = TLB_NONE(i);
     struct tlb_ent e = {LINEAR, (uint64_t)(uintptr_t)r->guest - LINEAR};
     unsigned at = LINEAR >> 12 & (TLB_N - 1);
     r->set.e[TLB_R][at] = r->set.e[TLB_W][at] = e;

@@ -16,12 +16,6 @@ struct target {
     bool drop; /* a store to ROM */
 };
 
-bool canonical(const struct emu *c, uint64_t linear)
-{
-    unsigned unused = c->cr4 & CR4_LA57 ? 64 - 57 : 64 - 48;
-    return (uint64_t)((int64_t)(linear << unused) >> unused) == linear;
-}
-
 static _Noreturn void not_canonical(struct emu *c, const struct op *op)
 {
     if (op)
@@ -67,8 +61,7 @@ static struct target translate(struct emu *c, const struct op *op, enum tlb_priv
     if (kind == TLB_W)
         mem_mark_dirty(t.region, w.gpa);
     c->tlbs->keys |= w.keys;
-    tlb_fill(c, priv, kind, lin, t.host - (lin & 4095), mem_code_word(t.region, w.gpa),
-             w.gpa & PAGE_MASK_4K, w.shift);
+    tlb_fill(c, priv, kind, lin, t.host - (lin & 4095), mem_code_word(t.region, w.gpa), &w);
     return t;
 }
 

@@ -241,6 +241,15 @@ static void make_room(struct code_cache *cc)
         arena_delete(old);
 }
 
+void code_drop(struct emu *c, struct block *b)
+{
+    struct code_cache *cc = c->vm->code;
+    pthread_mutex_lock(&cc->lock);
+    if (!atomic_load(&b->dead))
+        kill_block(cc, b);
+    pthread_mutex_unlock(&cc->lock);
+}
+
 void code_drop_all(struct code_cache *cc)
 {
     pthread_mutex_lock(&cc->lock);
@@ -336,6 +345,11 @@ void code_hit(void *ctx, uint64_t gpa_page, uint64_t lines)
  * entries of the generations since it let go the last time. */
 static void let_go(struct emu *c, struct code_cache *cc)
 {
+    struct jit *jit = c->vm->jit;
+    if (jit && (c->vm->code->draining || c->slot_rewinds != jit_rewinds(jit))) {
+        jit_slots_flush(c, true); /* their numbers will be given out again */
+        c->slot_rewinds = jit_rewinds(jit);
+    }
     c->jit_link = NULL;
     c->block = NULL;
     c->jcache->safe_gen = c->tlbs->gen + 1;
@@ -388,8 +402,7 @@ void code_quiesce(struct emu *c)
 
 void jcache_retag(struct emu *c)
 {
-    uint64_t user = c->cpl == 3;
-    c->jtag = c->tlbs->cur->gen << 8 | c->mode << 1 | user;
+    c->jtag = c->tlbs->cur->gen << 8 | c->mode;
 }
 
 /* Lines are marked before the bytes are read; a store by another vCPU either
@@ -429,7 +442,7 @@ void block_translate(struct emu *c, struct block *b)
     struct code_cache *cc = c->vm->code;
     const struct mem_region *r = mem_find(c->env->mem, b->phys);
 
-    if (c->mode != MODE_CODE64 || b->phys2 != NO_PAGE || !r || !r->code)
+    if ((c->mode & ~MODE_PRIV_MASK) != MODE_CODE64 || b->phys2 != NO_PAGE || !r || !r->code)
         return;
     pthread_mutex_lock(&cc->lock);
     if (!atomic_load(&b->dead) && !block_jit(b) && jit_room(cc, c->vm->jit)) {
@@ -558,7 +571,7 @@ static struct block *jcache_put(struct emu *c, struct jcache_ent *e, struct bloc
     e->tag = c->jtag;
     e->block = b;
     const struct jit_block *jb = block_jit(b);
-    e->code = !c->vm->jit ? NULL : jb ? jb->code : jit_gates(c->vm->jit)->leave_r10;
+    e->code = !c->vm->jit ? NULL : jb ? jb->code : jit_gates(c->vm->jit)->leave_entry;
     return b;
 }
 

@@ -94,6 +94,8 @@ void block_translate(struct emu *c, struct block *b);
 
 /* mem->code_hit: drops blocks of those lines. */
 void code_hit(void *ctx, uint64_t gpa_page, uint64_t lines);
+/* Drops one block that this vCPU may be inside of. */
+void code_drop(struct emu *c, struct block *b);
 /* Drops every block (memory map changed). */
 void code_drop_all(struct code_cache *cc);
 

@@ -10,6 +10,7 @@
 #include "../../base/err.h"
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #define EMU_MAX_CPUS 64u
 #define EMU_FEATURES                                                                               \
@@ -107,19 +108,33 @@ static void emu_cpu_free(struct backend_cpu *bc)
     free(c->trans);
     free(c->jcache);
     free(c->decoded);
-    free(c);
+    free(c->unit);
+    free(c->slot_logs);
+    munmap(c, c->bytes);
+}
+
+/* The vCPU and what translated code needs. */
+static int jit_parts(struct emu *c)
+{
+    if (!c->vm->jit)
+        return 0;
+    c->trans = trans_new();
+    c->unit = calloc(1, sizeof *c->unit + 2 * sizeof(struct op));
+    c->slot_logs = calloc(1, sizeof *c->slot_logs);
+    return c->trans && c->unit && c->slot_logs ? 0 : VC_ENOMEM;
 }
 
 static int emu_cpu_new(struct backend_vm *bvm, vc_cpu *handle, unsigned index,
                        struct cpu_mail *mail, struct backend_cpu **out)
 {
     struct emu_vm *vm = (struct emu_vm *)bvm;
-    size_t size = (sizeof(struct emu) + 63) & ~(size_t)63;
-    struct emu *c = aligned_alloc(64, size);
+    size_t size = vm->jit ? JIT_SLOT_OFF(JIT_SLOTS, start) : sizeof(struct emu);
+    struct emu *c = mmap(NULL, size, PROT_READ | PROT_WRITE,
+                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
-    if (!c)
+    if (c == MAP_FAILED)
         return err_set(VC_ENOMEM, "no host memory for a vCPU; close other programs");
-    memset(c, 0, size);
+    c->bytes = size;
     c->vm = vm;
     c->env = &vm->env;
     c->handle = handle;
@@ -129,17 +144,12 @@ static int emu_cpu_new(struct backend_vm *bvm, vc_cpu *handle, unsigned index,
     c->walk.gbpages = model_has(vm->model, F_PDPE1GB);
     c->jcache = calloc(1, sizeof *c->jcache);
     c->decoded = calloc(1, sizeof *c->decoded);
-    if (!c->jcache || !c->decoded || tlb_new(c)) {
+    if (!c->jcache || !c->decoded || jit_parts(c) || tlb_new(c)) {
         emu_cpu_free((struct backend_cpu *)c);
         return err_set(VC_ENOMEM, "no host memory for a vCPU; close other programs");
     }
     atomic_store(&c->jcache->seen, UINT64_MAX);
     c->self = c;
-    c->trans = vm->jit ? trans_new() : NULL;
-    if (vm->jit && !c->trans) {
-        emu_cpu_free((struct backend_cpu *)c);
-        return err_set(VC_ENOMEM, "no host memory for a vCPU; close other programs");
-    }
     atomic_store(&mail->doorbell, &c->icount_check);
     emu_reset(c, false);
     pthread_mutex_lock(&vm->lock);

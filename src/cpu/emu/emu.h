@@ -35,10 +35,10 @@ struct dtable {
 };
 
 /* Soft TLB: direct-mapped, one set for each kind of privilege. A tag is the
- * page's linear address, or an odd value, which nothing matches. */
+ * page's linear address; of no page, one that belongs to another entry. */
 #define TLB_BITS    11
 #define TLB_N       (1u << TLB_BITS)
-#define TLB_INVALID 1ull
+#define TLB_NONE(i) ((uint64_t)((i) ^ TLB_N / 2) << 12)
 enum tlb_kind { TLB_R, TLB_W, TLB_X, TLB_KINDS };
 enum tlb_priv { TLB_KERNEL, TLB_KERNEL_AC, TLB_USER, TLB_NEVER, TLB_PRIVS }; /* NEVER: all slow */
 struct tlb_ent {
@@ -53,6 +53,7 @@ struct tlb_set {
         uint64_t phys;
     } wx[TLB_N];
     uint64_t xphys[TLB_N];
+    bool global[TLB_KINDS][TLB_N];
 };
 struct tlb; /* all sets, and what flushing needs: tlb.c */
 
@@ -141,6 +142,8 @@ enum {
 #define MODE_CODE_MASK 3u
 #define MODE_SS32      4u /* stack address size 32 (not in 64-bit mode) */
 #define MODE_STEP      8u /* blocks of one instruction */
+#define MODE_PRIV      4  /* shift of the privilege of accesses, enum tlb_priv */
+#define MODE_PRIV_MASK (3u << MODE_PRIV)
 
 enum { R_RAX, R_RCX, R_RDX, R_RBX, R_RSP, R_RBP, R_RSI, R_RDI };
 #define R_ZERO 16 /* gpr[16] is always 0 */
@@ -212,9 +215,9 @@ struct emu {
     } queued;
     uint64_t fault_icount; /* icount at the last fault, */
     uint32_t fault_spin;   /* and how many came since it stood there */
-    uint64_t db_hit;  /* DR6 bits of data breakpoints hit by this instruction */
-    jmp_buf *jmp;     /* where emu_raise goes: dispatcher, or event delivery */
-    jmp_buf *run_jmp; /* the dispatcher: where exits go */
+    uint64_t db_hit;       /* DR6 bits of data breakpoints hit by this instruction */
+    jmp_buf *jmp;          /* where emu_raise goes: dispatcher, or event delivery */
+    jmp_buf *run_jmp;      /* the dispatcher: where exits go */
 
     /* Accesses of the current instruction that devices answered: replayed when
      * it runs again after an exit. access.c */
@@ -238,10 +241,18 @@ struct emu {
     uint64_t jtag;
     struct emu *self; /* for translated code, whose GS base is here */
     struct jit_link *jit_link;
-    uint64_t jit_tmp;
+    uint64_t jit_tmp, fill_addend;
+    int64_t fuel; /* while translated code runs: fuel_base - fuel is icount */
+    uint64_t fuel_base;
+    uint32_t refuels; /* portions of fuel until the dispatcher looks around */
     uint32_t jit_cont;
+    struct block *unit; /* the instruction that is interpreted for translated code */
+    struct jit_logs *slot_logs;
+    unsigned slot_rewinds;
+    size_t bytes;      /* of this structure and the slots behind it */
     uint8_t simd_live; /* JIT_SIMD_*: guest vectors and MXCSR are in the host's registers */
     uint8_t simd_may;  /* which of them the guest may use now */
+    uint8_t simd_kept; /* what simd_live was, around a call of C */
     uint8_t jit_skip;  /* the next block is interpreted */
     uint32_t host_mxcsr;
     bool gs_taken; /* this run set the thread's GS base */
@@ -261,7 +272,7 @@ struct emu_vm {
     struct cpu_env env;
     struct code_cache *code;
     struct thunk_cache *thunks;
-    struct jit *jit; /* NULL: interpreted only */
+    struct jit *jit;               /* NULL: interpreted only */
     _Atomic uint64_t translations; /* made so far: jit_seen() */
     struct emu *cpu[64];
     unsigned ncpu;
@@ -386,6 +397,10 @@ bool emu_deliver(struct emu *c, enum emu_event type, unsigned vector, bool has_e
 void emu_fpu_get(struct emu *c, struct vc_fpu *fpu);
 int emu_fpu_set(struct emu *c, const struct vc_fpu *fpu);
 
-bool canonical(const struct emu *c, uint64_t linear);
+static inline bool canonical(const struct emu *c, uint64_t linear)
+{
+    unsigned unused = c->cr4 & CR4_LA57 ? 64 - 57 : 64 - 48;
+    return (uint64_t)((int64_t)(linear << unused) >> unused) == linear;
+}
 
 #endif

@@ -14,10 +14,10 @@ enum cc_op {
     CC_LOGIC = 20, /* CF = OF = 0 */
     CC_INC = 24,   /* cc_src: old CF (0/1) */
     CC_DEC = 28,
-    CC_SHL = 32, /* cc_src: the value before the last bit went (CF = its top bit) */
+    CC_SHL = 32,  /* cc_src: the value before the last bit went (CF = its top bit) */
     CC_HOST = 40, /* cc_src: AX as LAHF and SETO AL leave it (translated code) */
-    CC_SAR = 36, /* cc_src: the value before the last bit went (CF = bit 0); SHR too, OF by
-                    its rule for count 1 */
+    CC_SAR = 36,  /* cc_src: the value before the last bit went (CF = bit 0); SHR too, OF by
+                     its rule for count 1 */
 };
 
 /* FL_ARITH bits now. */

@@ -2,6 +2,7 @@
  * What follows from the control registers, CS, SS and RFLAGS: the mode word, the
  * TLB set, which pending bits count. */
 #include "block.h"
+#include "jit/jit.h"
 #include "sys/sys.h"
 #include "tlb.h"
 
@@ -31,7 +32,14 @@ void emu_mode_changed(struct emu *c)
     c->walk.efer = c->efer;
     c->walk.pkru = c->pkru;
     c->walk.pkrs = c->pkrs;
-    c->tlb = c->ac_check || c->db_data ? &c->tlbs->never : &c->tlbs->cur->set[tlb_priv(c)];
+    c->mode |= (uint32_t)tlb_priv(c) << MODE_PRIV;
+    if (c->ac_check || c->db_data) {
+        if (c->tlb != &c->tlbs->never)
+            jit_slots_flush(c, true);
+        c->tlb = &c->tlbs->never;
+    } else {
+        c->tlb = &c->tlbs->cur->set[tlb_priv(c)];
+    }
 
     c->pend_mask =
         PEND_KICK | PEND_INIT | PEND_SIPI | PEND_FLUSH | PEND_POWER | PEND_STOP | PEND_TIME;

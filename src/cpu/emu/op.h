@@ -15,13 +15,13 @@ typedef void op_fn(struct emu *c, const struct op *op);
 
 struct op {
     op_fn *fn;
-    uint64_t imm;    /* immediate, sign-extended to 64 bits; relative branches: see `disp` */
-    int64_t disp;    /* displacement; for IP-relative operands it counts from the block's start */
-    const void *aux; /* the handler's own: a thunk, a table */
-    uint16_t off;    /* of this instruction from the block's first byte */
-    uint16_t msize;  /* bytes of the memory operand; 0: none */
+    uint64_t imm;      /* immediate, sign-extended to 64 bits; relative branches: see `disp` */
+    int64_t disp;      /* displacement; for IP-relative operands it counts from the block's start */
+    const void *aux;   /* the handler's own: a thunk, a table */
+    uint16_t off;      /* of this instruction from the block's first byte */
+    uint16_t msize;    /* bytes of the memory operand; 0: none */
     uint16_t mnemonic; /* ZydisMnemonic */
-    uint8_t len;     /* bytes of the instruction */
+    uint8_t len;       /* bytes of the instruction */
     /* Registers as byte offsets into emu.gpr (AH is 1): see R8()..R64(). */
     uint8_t dst, src, src2;
     uint8_t base, index; /* of the memory operand; absent: R_ZERO; IP: R_IPB */
@@ -31,10 +31,10 @@ struct op {
     uint8_t asize;       /* address size in bytes: 2, 4, 8 */
     uint8_t flags;       /* OP_* */
 };
-#define OP_LOCK 0x01u
-#define OP_REP 0x02u   /* F3 before a string instruction */
+#define OP_LOCK  0x01u
+#define OP_REP   0x02u /* F3 before a string instruction */
 #define OP_REPNE 0x04u /* F2 before a string instruction */
-#define OP_END 0x08u   /* the handler does not go on to the next op */
+#define OP_END   0x08u /* the handler does not go on to the next op */
 #define OP_USER1 0x40u /* the handler's own */
 #define OP_USER2 0x80u
 
@@ -53,11 +53,15 @@ struct insn {
 
 /* Selectors: each knows a family of mnemonics; false: not mine. Asked in this
  * order at decode time; what nobody takes raises #UD. */
-bool select_int(struct emu *c, struct insn *in, struct op *op);   /* integer, branches, stack, strings */
-bool select_io(struct emu *c, struct insn *in, struct op *op);    /* IN OUT INS OUTS */
-bool select_far(struct emu *c, struct insn *in, struct op *op);   /* segments, far transfers, INT, IRET, SYSCALL */
-bool select_sys(struct emu *c, struct insn *in, struct op *op);   /* CRs, MSRs, CPUID, tables, TSC, HLT */
-bool select_simd(struct emu *c, struct insn *in, struct op *op);  /* x87, MMX, SSE, AVX, XSAVE, and what runs as a thunk */
+bool select_int(struct emu *c, struct insn *in,
+                struct op *op); /* integer, branches, stack, strings */
+bool select_io(struct emu *c, struct insn *in, struct op *op); /* IN OUT INS OUTS */
+bool select_far(struct emu *c, struct insn *in,
+                struct op *op); /* segments, far transfers, INT, IRET, SYSCALL */
+bool select_sys(struct emu *c, struct insn *in,
+                struct op *op); /* CRs, MSRs, CPUID, tables, TSC, HLT */
+bool select_simd(struct emu *c, struct insn *in,
+                 struct op *op); /* x87, MMX, SSE, AVX, XSAVE, and what runs as a thunk */
 
 /* A general register's byte offset for a Zydis register (AH..BH included). */
 uint8_t op_gpr(ZydisRegister reg);

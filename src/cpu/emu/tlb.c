@@ -3,13 +3,14 @@
  * manual asks for, never less. */
 #include "tlb.h"
 #include "block.h"
+#include "jit/jit.h"
 #include <stdlib.h>
 
 static void set_clear(struct tlb_set *s)
 {
     for (unsigned k = 0; k < TLB_KINDS; k++)
         for (unsigned i = 0; i < TLB_N; i++)
-            s->e[k][i].tag = TLB_INVALID;
+            s->e[k][i].tag = TLB_NONE(i);
 }
 
 static void slot_flush(struct tlb *t, struct tlb_slot *s)
@@ -19,8 +20,10 @@ static void slot_flush(struct tlb *t, struct tlb_slot *s)
         if (log->n > TLB_LOG) {
             set_clear(&s->set[p]);
         } else {
-            for (unsigned i = 0; i < log->n; i++)
-                s->set[p].e[log->at[i] >> TLB_BITS][log->at[i] & (TLB_N - 1)].tag = TLB_INVALID;
+            for (unsigned n = 0; n < log->n; n++) {
+                unsigned i = log->at[n] & (TLB_N - 1);
+                s->set[p].e[log->at[n] >> TLB_BITS][i].tag = TLB_NONE(i);
+            }
         }
         log->n = 0;
     }
@@ -67,7 +70,7 @@ enum tlb_priv tlb_priv(const struct emu *c)
 }
 
 void tlb_fill(struct emu *c, enum tlb_priv priv, enum tlb_kind kind, uint64_t lin, void *host_page,
-              _Atomic uint64_t *code, uint64_t gpa_page, unsigned shift)
+              _Atomic uint64_t *code, const struct walk *w)
 {
     struct tlb_slot *s = c->tlbs->cur;
     struct tlb_set *set = &s->set[priv];
@@ -75,7 +78,7 @@ void tlb_fill(struct emu *c, enum tlb_priv priv, enum tlb_kind kind, uint64_t li
     uint64_t page = lin & PAGE_MASK_4K;
     struct tlb_ent *e = &set->e[kind][i];
 
-    if (e->tag == TLB_INVALID) {
+    if (e->tag == TLB_NONE(i)) {
         struct tlb_log *log = &s->log[priv];
         if (log->n < TLB_LOG)
             log->at[log->n] = (uint16_t)(kind << TLB_BITS | i);
@@ -88,12 +91,13 @@ void tlb_fill(struct emu *c, enum tlb_priv priv, enum tlb_kind kind, uint64_t li
     e->addend = (uint64_t)(uintptr_t)host_page - page;
     if (kind == TLB_W) {
         set->wx[i].code = code;
-        set->wx[i].phys = gpa_page;
+        set->wx[i].phys = w->gpa & PAGE_MASK_4K;
     }
     if (kind == TLB_X)
-        set->xphys[i] = gpa_page;
-    if (shift > 12) {
-        uint64_t lo = lin & ~(BIT64(shift) - 1), hi = lo + BIT64(shift) - 1;
+        set->xphys[i] = w->gpa & PAGE_MASK_4K;
+    set->global[kind][i] = w->global && c->cr4 & CR4_PGE;
+    if (w->shift > 12) {
+        uint64_t lo = lin & ~(BIT64(w->shift) - 1), hi = lo + BIT64(w->shift) - 1;
         if (lo < s->large_lo)
             s->large_lo = lo;
         if (hi > s->large_hi)
@@ -108,6 +112,7 @@ void emu_flush_all(struct emu *c)
             slot_flush(c->tlbs, &c->tlbs->slot[i]);
     c->tlbs->keys = 0;
     c->stats.tlb_flushes++;
+    jit_slots_flush(c, true);
     jcache_retag(c);
 }
 
@@ -130,6 +135,8 @@ void emu_flush_pcid(struct emu *c, uint16_t pcid)
     struct tlb_slot *s = slot_find(c->tlbs, pcid);
     if (s)
         slot_flush(c->tlbs, s);
+    if (s == c->tlbs->cur)
+        jit_slots_flush(c, false);
     c->stats.tlb_flushes++;
     jcache_retag(c);
 }
@@ -144,7 +151,7 @@ static void slot_flush_page(struct tlb *t, struct tlb_slot *s, uint64_t lin)
     for (unsigned p = 0; p < TLB_PRIVS - 1; p++)
         for (unsigned k = 0; k < TLB_KINDS; k++)
             if (s->set[p].e[k][i].tag == (lin & PAGE_MASK_4K)) {
-                s->set[p].e[k][i].tag = TLB_INVALID;
+                s->set[p].e[k][i].tag = TLB_NONE(i);
                 if (k == TLB_X)
                     s->x_evicted = true;
             }
@@ -159,6 +166,7 @@ void emu_flush_page(struct emu *c, uint64_t linear)
     for (unsigned i = 0; i < TLB_SLOTS; i++)
         if (c->tlbs->slot[i].live)
             slot_flush_page(c->tlbs, &c->tlbs->slot[i], linear);
+    jit_slots_flush_page(c, linear);
     jcache_retag(c);
 }
 
@@ -167,6 +175,8 @@ void emu_flush_page_pcid(struct emu *c, uint16_t pcid, uint64_t linear)
     struct tlb_slot *s = slot_find(c->tlbs, pcid);
     if (s)
         slot_flush_page(c->tlbs, s, linear);
+    if (s == c->tlbs->cur)
+        jit_slots_flush_page(c, linear);
     jcache_retag(c);
 }
 
@@ -194,6 +204,8 @@ void emu_switch_cr3(struct emu *c, bool keep)
         c->stats.tlb_flushes++;
     }
     s->used = ++t->clock;
+    if (s != t->cur || !keep)
+        jit_slots_flush(c, false);
     t->cur = s;
     emu_mode_changed(c);
 }

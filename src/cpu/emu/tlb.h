@@ -40,9 +40,9 @@ int tlb_new(struct emu *c);
 void tlb_free(struct emu *c);
 /* New generations everywhere: jump cache entries of before match no more. */
 void tlb_new_gens(struct emu *c);
-/* Enters a page. large: part of a page bigger than 4 KiB. */
+/* Enters a page that was found by w. */
 void tlb_fill(struct emu *c, enum tlb_priv priv, enum tlb_kind kind, uint64_t lin, void *host_page,
-              _Atomic uint64_t *code, uint64_t gpa_page, unsigned shift);
+              _Atomic uint64_t *code, const struct walk *w);
 /* The privilege class of accesses at the current CPL. */
 enum tlb_priv tlb_priv(const struct emu *c);
 

@@ -98,6 +98,50 @@ static inline void mem_op(struct asmbuf *a, unsigned opcode, unsigned reg, unsig
     else
         put32(a, (uint32_t)disp);
 }
+/* A memory operand of host code. */
+struct hmem {
+    int base, index; /* host registers; -1: none */
+    unsigned scale;  /* shift count of the index */
+    int32_t disp;
+    bool gs; /* gs:[disp]: no base, no index */
+};
+
+/* The REX.X and REX.B bits it asks for. */
+static inline unsigned hmem_rex(const struct hmem *m)
+{
+    return (m->index >= 8 ? 2u : 0) | (m->base >= 8 ? 1u : 0);
+}
+/* ModRM, SIB and displacement. An index is never rsp. */
+static inline void put_hmem(struct asmbuf *a, unsigned reg, const struct hmem *m)
+{
+    unsigned r = (reg & 7) << 3;
+    if (m->base < 0) {
+        put8(a, r | 4);
+        put8(a, m->scale << 6 | (m->index >= 0 ? (unsigned)m->index & 7 : 4u) << 3 | 5);
+        put32(a, (uint32_t)m->disp);
+        return;
+    }
+    unsigned base = (unsigned)m->base & 7;
+    bool sib = m->index >= 0 || base == 4;
+    unsigned mod = m->disp == 0 && base != 5 ? 0 : m->disp == (int8_t)m->disp ? 1 : 2;
+    put8(a, mod << 6 | r | (sib ? 4 : base));
+    if (sib)
+        put8(a, m->scale << 6 | (m->index >= 0 ? (unsigned)m->index & 7 : 4u) << 3 | base);
+    if (mod == 1)
+        put8(a, (uint8_t)m->disp);
+    else if (mod == 2)
+        put32(a, (uint32_t)m->disp);
+}
+/* op reg, [m] or op [m], reg; 64-bit. */
+static inline void hmem_op(struct asmbuf *a, unsigned opcode, unsigned reg, const struct hmem *m)
+{
+    if (m->gs)
+        put8(a, 0x65);
+    put8(a, 0x48u | (reg >> 3 << 2) | hmem_rex(m));
+    put8(a, opcode);
+    put_hmem(a, reg, m);
+}
+
 /* op rm, reg between registers, 64-bit. */
 static inline void reg_op(struct asmbuf *a, unsigned opcode, unsigned rm, unsigned reg)
 {

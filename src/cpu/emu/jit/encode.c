@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Writing a guest instruction again with host registers in place of the guest's
- * and [r10] in place of its memory operand (SDM volume 2, chapter 2). */
+ * and a host operand in place of its memory operand (SDM volume 2, chapter 2). */
 #include "encode.h"
 
 static int gpr_number(ZydisRegister reg, struct encoding *e)
@@ -103,17 +103,18 @@ bool encoding_put(struct asmbuf *a, const struct encoding *e)
     const ZydisDecodedInstruction *zi = e->zi;
     bool modrm = zi->attributes & ZYDIS_ATTRIB_HAS_MODRM;
     unsigned reg = e->reg >= 0 ? e->h_reg : modrm ? zi->raw.modrm.reg | (e->v_reg & 8) : 0;
-    unsigned rm = e->has_mem   ? (unsigned)H_R10
-                  : e->rm >= 0 ? e->h_rm
-                               : zi->raw.modrm.rm | (e->v_rm & 8);
+    unsigned rm = e->rm >= 0 ? e->h_rm : zi->raw.modrm.rm | (e->v_rm & 8);
+    unsigned xb = e->has_mem ? hmem_rex(&e->mem) : rm >> 3;
     bool moffs = e->has_mem && !modrm; /* MOV AL/rAX, moffs: written as a ModRM form */
     if (moffs)
         return false;
 
+    if (e->has_mem && e->mem.gs)
+        put8(a, 0x65);
     if (zi->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX) {
         unsigned vvvv = e->vvvv >= 0 ? e->h_vvvv : ~(unsigned)zi->raw.vex.vvvv & 15u;
         put8(a, 0xc4);
-        put8(a, (reg & 8 ? 0 : 0x80u) | 0x40u | (rm & 8 ? 0 : 0x20u) | zi->raw.vex.m_mmmm);
+        put8(a, (reg & 8 ? 0 : 0x80u) | ((~xb & 3u) << 5) | zi->raw.vex.m_mmmm);
         put8(a, (unsigned)zi->raw.vex.W << 7 | (~vvvv & 15u) << 3 | (unsigned)zi->raw.vex.L << 2 |
                     zi->raw.vex.pp);
         put8(a, zi->opcode);
@@ -121,7 +122,7 @@ bool encoding_put(struct asmbuf *a, const struct encoding *e)
         unsigned rex = zi->raw.rex.W ? 8 : 0;
         unsigned opc = e->opc >= 0 ? e->h_opc : 0;
         if (modrm)
-            rex |= (reg & 8 ? 4u : 0) | (rm & 8 ? 1u : 0);
+            rex |= (reg & 8 ? 4u : 0) | xb;
         if (e->opc >= 0)
             rex |= opc & 8 ? 1u : 0;
         if (e->high8) {
@@ -136,8 +137,10 @@ bool encoding_put(struct asmbuf *a, const struct encoding *e)
         put_opcode_map(a, zi->opcode_map);
         put8(a, e->opc >= 0 ? (zi->opcode & 0xf8u) | (opc & 7) : zi->opcode);
     }
-    if (modrm)
-        put8(a, (e->has_mem ? 0 : 0xc0u) | (reg & 7) << 3 | (rm & 7));
+    if (modrm && e->has_mem)
+        put_hmem(a, reg, &e->mem);
+    else if (modrm)
+        put8(a, 0xc0u | (reg & 7) << 3 | (rm & 7));
     put_tail(a, zi, e->bytes);
     return !a->full;
 }

@@ -5,16 +5,12 @@
 
 #include "asm.h"
 
-/* How an instruction's register operands map. guest: number 0-15. */
-struct remap {
-    uint8_t guest, host;
-};
-
 /* What trans.c knows of the instruction at hand. */
 struct encoding {
     const ZydisDecodedInstruction *zi;
     const uint8_t *bytes;
-    bool has_mem;                        /* the rm operand is memory: it becomes [r10] */
+    bool has_mem;                        /* the rm operand is memory: */
+    struct hmem mem;                     /* here */
     int reg, rm, opc, vvvv;              /* guest general registers of those fields; -1: none */
     bool vector;                         /* names XMM or YMM registers, which keep their numbers */
     unsigned v_reg, v_rm;                /* vector registers of those fields */

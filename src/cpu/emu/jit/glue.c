@@ -30,12 +30,53 @@ static bool must_leave(const struct jit_site *site)
     return atomic_load_explicit(&site->parent->dead, memory_order_relaxed);
 }
 
+/* From the fuel to the count of instructions, and back. */
+static void count_in(struct emu *c)
+{
+    c->icount = c->fuel_base - (uint64_t)c->fuel;
+}
+
+static uint32_t leave(struct emu *c)
+{
+    c->fuel = (int64_t)(c->fuel_base - c->icount);
+    return 0;
+}
+
+static uint32_t go_on(struct emu *c)
+{
+    c->fuel = (int64_t)(c->fuel_base - c->icount);
+    if (atomic_load_explicit(&c->icount_check, memory_order_relaxed) <= c->icount) {
+        c->fuel_base = c->icount;
+        c->fuel = 0;
+    }
+    return 1;
+}
+
+/* The interpreter goes on with the rest of the block from here. */
+static uint32_t interpret_rest(struct emu *c, const struct jit_site *site)
+{
+    c->icount += site->before;
+    c->rip = ip_wrap(c, op_ip(c, &site->op));
+    c->jit_skip = 1;
+    return leave(c);
+}
+
 uint32_t jit_do_callout(struct emu *c, struct jit_site *site)
 {
-    jit_seen(c);
-    struct block *unit = &site->unit;
-    const struct op *op = unit->op;
+    struct block *unit = c->unit;
+    struct op *op = unit->op;
 
+    jit_seen(c);
+    count_in(c);
+    if (jit_site_scattered(site)) {
+        jit_scattered_set(c->vm->jit, site->phys);
+        code_drop(c, site->parent);
+    }
+    if (site->group)
+        return interpret_rest(c, site);
+    unit->nops = 1;
+    op[0] = site->op;
+    op[1] = (struct op){.fn = op_jit_return, .off = (uint16_t)(op->off + op->len)};
     c->icount += site->before + 1u;
     c->block = unit;
     c->op = op;
@@ -45,13 +86,13 @@ uint32_t jit_do_callout(struct emu *c, struct jit_site *site)
     c->op = NULL;
     flags_to_host(c);
     if (!c->jit_cont)
-        return 0;
+        return leave(c);
     if (must_leave(site)) {
         c->rip = op_next_ip(c, op);
-        return 0;
+        return leave(c);
     }
     c->icount -= site->before + 1u;
-    return 1;
+    return go_on(c);
 }
 
 /* May the guest use vectors now, with every exception masked? If not, the
@@ -59,6 +100,7 @@ uint32_t jit_do_callout(struct emu *c, struct jit_site *site)
 uint32_t jit_do_simd_on(struct emu *c, struct jit_site *site)
 {
     jit_seen(c);
+    count_in(c);
     uint8_t may = 0;
     if (!(c->cr0 & (CR0_EM | CR0_TS)) && c->cr4 & CR4_OSFXSR)
         may = JIT_SIMD_SSE;
@@ -67,23 +109,36 @@ uint32_t jit_do_simd_on(struct emu *c, struct jit_site *site)
     uint8_t need = site->size & 0xff;
     if ((may & need) == need && (c->mxcsr & 0x1f80) == 0x1f80) {
         c->simd_may = may;
-        return 1;
+        return go_on(c);
     }
-    c->icount += site->before;
-    c->rip = ip_wrap(c, op_ip(c, site->unit.op));
-    c->jit_skip = 1;
-    return 0;
+    return interpret_rest(c, site);
+}
+
+/* The lines of a store through a slot, whose page may have left the soft TLB. */
+static void slot_stored(struct emu *c, const struct jit_slot *slot, uint64_t lin, unsigned size)
+{
+    unsigned lo = (unsigned)(lin & 4095) >> 6, hi = (unsigned)((lin & 4095) + size - 1) >> 6;
+    uint64_t lines = (hi == 63 ? UINT64_MAX : BIT64(hi + 1) - 1) & ~(BIT64(lo) - 1), gpa;
+    if (!(atomic_load(slot->code) & lines))
+        return;
+    c->stats.smc++;
+    if (mem_of_code_word(c->env->mem, slot->code, &gpa))
+        code_hit(c->vm, gpa, lines);
 }
 
 uint32_t jit_do_stored(struct emu *c, struct jit_site *site, uint64_t lin)
 {
     jit_seen(c);
-    access_stored_code(c, lin, site->size);
-    if (!must_leave(site))
-        return 1;
+    count_in(c);
+    if (site->slot == JIT_NO_SLOT)
+        access_stored_code(c, lin, site->size);
+    else
+        slot_stored(c, jit_slot(c, site->slot), lin, site->size);
+    if (site->stays || !must_leave(site))
+        return go_on(c);
     c->icount += site->before + 1u;
-    c->rip = op_next_ip(c, site->unit.op);
-    return 0;
+    c->rip = op_next_ip(c, &site->op);
+    return leave(c);
 }
 
 static void link_jump(struct emu *c, struct jit_link *link)
@@ -123,6 +178,17 @@ void jit_off(struct emu *c)
     c->gs_taken = false;
 }
 
+/* As far as the next look around, in portions. */
+static void refuel(struct emu *c)
+{
+    uint64_t check = atomic_load_explicit(&c->icount_check, memory_order_relaxed);
+    uint64_t left = check > c->icount ? check - c->icount : 0;
+    uint64_t first = min_u64(left, JIT_FUEL);
+    c->fuel = (int64_t)first;
+    c->fuel_base = c->icount + first;
+    c->refuels = (uint32_t)min_u64((left - first) / JIT_FUEL, 1000);
+}
+
 void jit_run(struct emu *c, struct block *b)
 {
     if (unlikely(!c->gs_taken))
@@ -137,7 +203,9 @@ void jit_run(struct emu *c, struct block *b)
     c->block = NULL;
     c->op = NULL;
     c->gpr[R_IPB] = c->rip & PAGE_MASK_4K;
+    refuel(c);
     jit_gates(c->vm->jit)->enter(c, code);
+    count_in(c);
     /* It left by a jump that could be linked: next time, if the target is known
      * by now. Nothing was let go of since. */
     if (c->jit_link)

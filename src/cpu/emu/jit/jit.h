@@ -3,8 +3,9 @@
  *
  * While translated code runs, guest registers live in host registers: the same
  * number for rax rcx rdx rbx rbp rsi rdi r12-r15, host r9 for the guest's rsp;
- * the guest's r8-r11 stay in struct emu, because the host's r8, r10, r11 are
- * scratch. The host's rsp is the host's. GS base is struct emu.
+ * the guest's r8-r11 stay in struct emu, because the host's r10 and r11 are
+ * scratch and r8 is the fuel: how many instructions may still be done before the
+ * dispatcher has a look. The host's rsp is the host's. GS base is struct emu.
  *
  * Arithmetic flags are in the host's RFLAGS between instructions of a block
  * where they are live, and in memory (cc_op == CC_HOST) at every block's entry
@@ -22,21 +23,69 @@ struct jit_gates {
     void (*enter)(struct emu *c, const uint8_t *code);
     const uint8_t *leave;       /* regs to memory, back to C; c->rip is set */
     const uint8_t *leave_r10;   /* the same with c->rip = r10 */
-    const uint8_t *lookup;      /* goes on at guest IP r10 through the jump cache */
+    const uint8_t *leave_entry; /* r11: the jump cache's entry, which has no code */
     const uint8_t *callout;     /* r11: struct jit_site; called */
+    const uint8_t *fill;        /* r11: struct jit_site, r10 linear; called. Comes back with
+                                   the page's addend in r11; else is a callout that comes
+                                   back GATE_SKIP bytes further */
     const uint8_t *stored;      /* after a store to a page with code: r11 site, r10 linear */
     const uint8_t *simd_on;     /* r11 site: vectors into the host registers, when allowed */
     const uint8_t *simd_resume; /* again, after a call of C; they were allowed before */
+    const uint8_t *poll;        /* the fuel is used up; r10: where to leave to; called */
     const uint8_t *link;        /* r11: struct jit_link; c->rip is set */
 };
+#define GATE_SKIP 5 /* a jump */
 
-/* An instruction that is interpreted from translated code: a block of one whose
- * end comes back. */
+/* What a page check remembers of the page that it saw last, in each vCPU. A base
+ * address less `start` is below `lim` when all that the check stands for lies in
+ * the page. All zero: no page. */
+struct jit_slot {
+    uint64_t start, lim;
+    uint64_t addend;        /* host pointer = linear + addend */
+    _Atomic uint64_t *code; /* of a page for writing: its word of lines with code */
+};
+/* They follow struct emu, so that code reaches them through GS. */
+#define JIT_SLOTS     (1u << 18)
+#define JIT_SLOTS_OFF ((sizeof(struct emu) + 63) & ~(size_t)63)
+#define JIT_SLOT_OFF(n, field)                                                                     \
+    ((uint32_t)(JIT_SLOTS_OFF + (size_t)(n) * sizeof(struct jit_slot) +                            \
+                offsetof(struct jit_slot, field)))
+#define JIT_NO_SLOT UINT32_MAX
+static inline struct jit_slot *jit_slot(struct emu *c, uint32_t n)
+{
+    return (struct jit_slot *)((uint8_t *)c + JIT_SLOTS_OFF) + n;
+}
+
+/* Which slots a vCPU has filled, to be emptied by a flush: from pages that are not
+ * global, and from global ones. */
+#define JIT_LOG_PAGE_BITS 15
+struct jit_logs {
+    struct jit_log {
+        unsigned n;
+        uint32_t at[JIT_SLOTS];
+        uint64_t pages[1u << (JIT_LOG_PAGE_BITS - 6)]; /* by hash: may be among them */
+    } log[2];
+    uint8_t in[JIT_SLOTS]; /* bit n: in log[n] */
+};
+
+/* A place in a translation that C may have to be asked at: about one instruction. */
 struct jit_site {
     struct block *parent;
-    uint16_t before;   /* instructions of the block done before it */
-    uint16_t size;     /* of its store */
-    struct block unit; /* last: has two ops */
+    uint64_t phys;      /* of the instruction */
+    uint64_t last_miss; /* icount */
+    uint32_t slot;      /* JIT_NO_SLOT: its check goes through the soft TLB */
+    int32_t bias;       /* of what is checked against the base address */
+    uint16_t span;      /* bytes checked at once */
+    uint16_t size;      /* of its own access, */
+    uint16_t at;        /* which begins so far into what is checked, */
+    uint8_t align;      /* and must be aligned to this + 1 */
+    uint8_t before;     /* instructions of the block done before it */
+    uint8_t misses;     /* in quick succession */
+    bool write;         /* the check is for writing, */
+    bool writes;        /* and so is the access itself */
+    bool group;         /* the check stands for later accesses too */
+    bool stays;         /* the block is left after it in any case */
+    struct op op;
 };
 
 /* A direct jump that may be linked: its displacement, writable. */
@@ -73,6 +122,7 @@ void jit_block_free(struct jit_block *jb);
  * when nobody runs old code. */
 bool jit_full(const struct jit *jit);
 void jit_rewind(struct jit *jit);
+unsigned jit_rewinds(const struct jit *jit); /* how many there were */
 
 /* Translated code leads by its jumps to what another vCPU has translated. The
  * processor keeps the order of that one's stores; the thread sanitizer, which does
@@ -91,16 +141,36 @@ void jit_off(struct emu *c);
 /* Runs translated code from c->rip until it leaves. */
 void jit_run(struct emu *c, struct block *b);
 
+/* ---- page checks: fill.c ------------------------------------------------------ */
+
+/* Forgets what this vCPU's checks remember: all; or not what is global. */
+void jit_slots_flush(struct emu *c, bool global_too);
+/* What lies on a page that INVLPG names. */
+void jit_slots_flush_page(struct emu *c, uint64_t lin);
+/* Did checks at this instruction miss so often that they shall not remember? */
+#define JIT_SCATTER_TIMES 24u
+static inline bool jit_site_scattered(const struct jit_site *s)
+{
+    return s->misses >= JIT_SCATTER_TIMES;
+}
+bool jit_scattered(const struct jit *jit, uint64_t phys);
+void jit_scattered_set(struct jit *jit, uint64_t phys);
+
 /* ---- shared by the translator's files ------------------------------------- */
 struct asmbuf;
 bool jit_space(struct jit *jit, struct asmbuf *a);
 void jit_commit(struct jit *jit, const struct asmbuf *a);
+uint32_t jit_slot_new(struct jit *jit);
 /* Bits of emu.simd_live and simd_may. */
+/* Guest vectors in the host's registers. */
 #define JIT_SIMD_SSE 1u
 #define JIT_SIMD_AVX 2u
+/* Fuel is given out in such portions; a poll between two is cheap. */
+#define JIT_FUEL 1024u
 uint32_t jit_do_simd_on(struct emu *c, struct jit_site *site);
 uint32_t jit_do_callout(struct emu *c, struct jit_site *site);
 uint32_t jit_do_stored(struct emu *c, struct jit_site *site, uint64_t lin);
+uint32_t jit_do_fill(struct emu *c, struct jit_site *site, uint64_t lin);
 op_fn op_jit_return;
 
 /* liveness: flags an instruction reads, surely writes. */

@@ -11,13 +11,18 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define CODE_SIZE  (64u << 20)
-#define CODE_BLOCK 65536u /* room that must be left for one block */
+#define CODE_SIZE    (64u << 20)
+#define CODE_BLOCK   65536u /* room that must be left for one block */
+#define SLOTS_LEFT   1024u  /* and slots */
+#define SCATTER_BITS 16
 
 struct jit {
     uint8_t *w;
     const uint8_t *x;
     size_t used, first;
+    uint32_t slots; /* given out */
+    unsigned rewinds;
+    uint64_t scattered[1u << (SCATTER_BITS - 6)]; /* by hash of the instruction's address */
     struct jit_gates gates;
 };
 
@@ -32,12 +37,14 @@ static void load_guest(struct asmbuf *a)
 {
     for (unsigned i = 0; i < ARRAY_LEN(pinned); i++)
         gs_load(a, pinned[i][1], GPR_OFF(pinned[i][0]));
+    gs_load(a, H_R8, EMU_OFF(fuel));
 }
 
 static void store_guest(struct asmbuf *a)
 {
     for (unsigned i = 0; i < ARRAY_LEN(pinned); i++)
         gs_store(a, pinned[i][1], GPR_OFF(pinned[i][0]));
+    gs_store(a, H_R8, EMU_OFF(fuel));
 }
 
 static void push_pop(struct asmbuf *a, unsigned opcode, unsigned reg)
@@ -147,27 +154,65 @@ static void emit_call_c(struct asmbuf *a, uint64_t fn, const uint8_t *leave, con
     jump_to(a, leave);
 }
 
-/* r10: guest IP (linear, in 64-bit mode). SDM has no name for this: an inline
- * probe of the jump cache. */
-static void emit_lookup(struct asmbuf *a, const uint8_t *leave_r10)
+/* fill: C that uses general registers only, so that only those it may change are
+ * saved. r11 is the site, or the answer. */
+static void emit_fill(struct asmbuf *a, const uint8_t *callout, const uint8_t *save,
+                      const uint8_t *load)
 {
-    mov_reg(a, H_R11, H_R10);
-    put8(a, 0x49), put8(a, 0xc1), put8(a, 0xeb), put8(a, JCACHE_BITS); /* shr r11, bits */
-    put8(a, 0x45), put8(a, 0x31), put8(a, 0xd3);                       /* xor r11d, r10d */
-    put8(a, 0x41), put8(a, 0x81), put8(a, 0xe3);                       /* and r11d, mask */
-    put32(a, (1u << JCACHE_BITS) - 1);
-    put8(a, 0x49), put8(a, 0xc1), put8(a, 0xe3), put8(a, 5); /* shl r11, 5 */
-    gs_op(a, true, 0x03, H_R11, EMU_OFF(jcache));            /* add r11, jcache */
-    mem_op(a, 0x3b, H_R10, H_R11, offsetof(struct jcache_ent, lin));
-    jump_cc(a, 5, leave_r10);
-    mem_op(a, 0x8b, H_R8, H_R11, offsetof(struct jcache_ent, tag));
-    gs_op(a, true, 0x3b, H_R8, EMU_OFF(jtag));
-    jump_cc(a, 5, leave_r10);
-    mov_reg(a, H_R8, H_R10);
-    put8(a, 0x49), put8(a, 0x81), put8(a, 0xe0), put32(a, 0xfffff000u); /* and r8, -4096 */
-    gs_store(a, H_R8, GPR_OFF(R_IPB));
-    put8(a, 0x41), put8(a, 0xff); /* jmp [r11 + code] */
-    put8(a, 0x63), put8(a, offsetof(struct jcache_ent, code));
+    static const uint8_t kept[] = {H_RAX, H_RCX, H_RDX, H_RSI, H_RDI, H_R8, H_R9, H_R11};
+    gs_store(a, H_R8, EMU_OFF(fuel));
+    for (unsigned i = 0; i < ARRAY_LEN(kept); i++)
+        push_pop(a, 0x50, kept[i]);
+    rsp_add(a, -8); /* the stack is aligned */
+    gs_load(a, H_RDI, EMU_OFF(self));
+    mov_reg(a, H_RSI, H_R11);
+    mov_reg(a, H_RDX, H_R10);
+#ifdef SANITIZED
+    /* The sanitizers' own code does use vectors. */
+    gs_op(a, false, 0x8a, H_RAX, EMU_OFF(simd_live));
+    gs_op(a, false, 0x88, H_RAX, EMU_OFF(simd_kept));
+    put_vectors_off(a, save);
+#endif
+    mov_imm64(a, H_RAX, (uint64_t)(uintptr_t)jit_do_fill);
+    put8(a, 0xff), put8(a, 0xd0); /* call rax */
+#ifdef SANITIZED
+    gs_op(a, false, 0x80, 7, EMU_OFF(simd_kept)); /* cmp byte, 0 */
+    put8(a, 0);
+    uint8_t *none = jump_cc(a, 4, NULL);
+    call_to(a, load);
+    patch_here(a, none);
+#else
+    (void)save, (void)load;
+#endif
+    rsp_add(a, 8);
+    put8(a, 0x85), put8(a, 0xc0); /* test eax, eax */
+    for (unsigned i = ARRAY_LEN(kept); i-- > 0;)
+        push_pop(a, 0x58, kept[i]);
+    uint8_t *failed = jump_cc(a, 4, NULL);
+    gs_load(a, H_R11, EMU_OFF(fill_addend));
+    put8(a, 0xc3);
+    patch_here(a, failed);
+    put8(a, 0x48), put8(a, 0x83), put8(a, 0x04), put8(a, 0x24), put8(a, GATE_SKIP); /* add [rsp] */
+    jump_to(a, callout);
+}
+
+/* Goes on at once when nothing waits and the next look around is not due. */
+static void emit_poll(struct asmbuf *a, const uint8_t *leave_r10)
+{
+    put8(a, 0x65), put8(a, 0x48), put8(a, 0x83), put8(a, 0x3c), put8(a, 0x25);
+    put32(a, EMU_OFF(icount_check)), put8(a, 0); /* cmp qword, 0 */
+    uint8_t *bell = jump_cc(a, 4, NULL);
+    put8(a, 0x65), put8(a, 0x83), put8(a, 0x2c), put8(a, 0x25);
+    put32(a, EMU_OFF(refuels)), put8(a, 1);                          /* sub dword, 1 */
+    uint8_t *due = jump_cc(a, 8, NULL);                              /* js */
+    put8(a, 0x49), put8(a, 0x81), put8(a, 0xc0), put32(a, JIT_FUEL); /* add r8 */
+    put8(a, 0x65), put8(a, 0x48), put8(a, 0x81), put8(a, 0x04), put8(a, 0x25);
+    put32(a, EMU_OFF(fuel_base)), put32(a, JIT_FUEL);
+    put8(a, 0xc3);
+    patch_here(a, bell);
+    patch_here(a, due);
+    rsp_add(a, 8);
+    jump_to(a, leave_r10);
 }
 
 static void emit_link(struct asmbuf *a, const uint8_t *leave)
@@ -187,17 +232,21 @@ static void emit_gates(struct jit *jit)
     emit_vector_load(&a);
     s->enter = (void (*)(struct emu *, const uint8_t *))(uintptr_t)here(&a);
     emit_enter(&a);
+    s->leave_entry = here(&a);
+    mem_op(&a, 0x8b, H_R10, H_R11, offsetof(struct jcache_ent, lin));
     s->leave_r10 = here(&a);
     gs_store(&a, H_R10, EMU_OFF(rip));
     s->leave = here(&a);
     emit_leave(&a, save);
-    s->lookup = here(&a);
-    emit_lookup(&a, s->leave_r10);
     s->callout = here(&a);
     emit_call_c(&a, (uint64_t)(uintptr_t)jit_do_callout, s->leave, save, NULL);
     s->stored = here(&a);
     emit_call_c(&a, (uint64_t)(uintptr_t)jit_do_stored, s->leave, save, NULL);
     s->simd_resume = load;
+    s->fill = here(&a);
+    emit_fill(&a, s->callout, save, load);
+    s->poll = here(&a);
+    emit_poll(&a, s->leave_r10);
     s->simd_on = here(&a);
     emit_call_c(&a, (uint64_t)(uintptr_t)jit_do_simd_on, s->leave, save, load);
     s->link = here(&a);
@@ -244,12 +293,42 @@ const struct jit_gates *jit_gates(const struct jit *jit)
 
 bool jit_full(const struct jit *jit)
 {
-    return CODE_SIZE - jit->used < 2 * CODE_BLOCK;
+    return CODE_SIZE - jit->used < 2 * CODE_BLOCK || jit->slots > JIT_SLOTS - SLOTS_LEFT;
 }
 
 void jit_rewind(struct jit *jit)
 {
     jit->used = jit->first;
+    jit->slots = 0;
+    jit->rewinds++;
+    memset(jit->scattered, 0, sizeof jit->scattered);
+}
+
+unsigned jit_rewinds(const struct jit *jit)
+{
+    return jit->rewinds;
+}
+
+uint32_t jit_slot_new(struct jit *jit)
+{
+    return jit->slots < JIT_SLOTS ? jit->slots++ : JIT_NO_SLOT;
+}
+
+static unsigned scatter_hash(uint64_t phys)
+{
+    return (unsigned)(phys * 0x9e3779b97f4a7c15ull >> (64 - SCATTER_BITS));
+}
+
+bool jit_scattered(const struct jit *jit, uint64_t phys)
+{
+    unsigned h = scatter_hash(phys);
+    return jit->scattered[h >> 6] >> (h & 63) & 1;
+}
+
+void jit_scattered_set(struct jit *jit, uint64_t phys)
+{
+    unsigned h = scatter_hash(phys);
+    __atomic_fetch_or(&jit->scattered[h >> 6], 1ull << (h & 63), __ATOMIC_RELAXED);
 }
 
 bool jit_space(struct jit *jit, struct asmbuf *a)

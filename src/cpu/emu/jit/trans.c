@@ -78,14 +78,12 @@ static void liveness(struct trans *t)
     for (unsigned i = t->n; i-- > 0;) {
         struct tinsn *ti = &t->insn[i];
         flags_effect(&ti->zi, ti->zop, &ti->use, &ti->def);
-        ti->live_after = live;
-        ti->kind = trans_kind(ti);
+        /* A store may change the code behind it to such as reads flags. */
+        ti->live_after = live = ti->has_access && ti->m.write ? FL_ARITH : live;
         if (ti->kind == T_JCC) {
             ti->live_taken = live_at_ip(t, ti->op.disp);
             live |= ti->live_taken;
-        } else if (ti->kind == T_JMP) {
-            live = ti->live_after = live_at_ip(t, ti->op.disp);
-        } else if (ti->kind == T_CALL) {
+        } else if (ti->kind == T_JMP || ti->kind == T_CALL) {
             live = ti->live_after = live_at_ip(t, ti->op.disp);
         } else if (ti->kind == T_RET || ti->kind == T_JMP_IND || ti->kind == T_CALL_IND) {
             live = ti->live_after = FL_ARITH;
@@ -102,20 +100,12 @@ static void liveness(struct trans *t)
 
 /* ---- the whole block ----------------------------------------------------------------- */
 
-/* Lets the dispatcher in when something waits or a budget is near. Its first
- * instruction is long enough to be replaced by a jump at once. */
+/* Long enough to be replaced by a jump at once. */
 static void put_entry(struct trans *t)
 {
-    gs_load(&t->a, H_R10, EMU_OFF(icount));
-    gs_op(&t->a, true, 0x3b, H_R10, EMU_OFF(icount_check));
-    t->poll_disp = jump_cc(&t->a, 3, NULL); /* jae */
-}
-
-static void put_ip_exit(struct trans *t, unsigned off, const uint8_t *to)
-{
-    gs_load(&t->a, H_R10, GPR_OFF(R_IPB));
-    lea_disp(&t->a, H_R10, H_R10, (int32_t)off);
-    jump_to(&t->a, to);
+    static const uint8_t nop[] = {0x0f, 0x1f, 0x44, 0x00, 0x00};
+    for (unsigned i = 0; i < sizeof nop; i++)
+        put8(&t->a, nop[i]);
 }
 
 static struct jit_block *finish(struct trans *t)
@@ -123,10 +113,10 @@ static struct jit_block *finish(struct trans *t)
     struct jit_block *jb = calloc(1, sizeof *jb);
     if (!jb)
         return NULL;
-    /* Where polls, and a dropped block's entry, go: the block's start is next. */
-    patch_here(&t->a, t->poll_disp);
+    /* Where a dropped block's entry goes: the block's start is next. */
     jb->dead = here(&t->a);
-    put_ip_exit(t, t->start, t->gates->leave_r10);
+    put_ip(t, t->start);
+    jump_to(&t->a, t->gates->leave_r10);
     if (t->a.full) {
         free(jb);
         return NULL;
@@ -151,6 +141,7 @@ struct jit_block *jit_translate(struct emu *c, struct block *b, const uint8_t *p
     memset(t, 0, offsetof(struct trans, cold));
     t->c = c;
     t->block = b;
+    t->jit = jit;
     t->gates = jit_gates(jit);
     t->start = (unsigned)(b->phys & 4095);
     guest_copy(t->page, page, sizeof t->page);
@@ -161,6 +152,9 @@ struct jit_block *jit_translate(struct emu *c, struct block *b, const uint8_t *p
     decode(t, t->page + t->start, 4096 - t->start);
     if (!t->n)
         return NULL;
+    for (unsigned i = 0; i < t->n; i++)
+        t->insn[i].kind = trans_kind(&t->insn[i]);
+    trans_accesses(t);
     liveness(t);
     t->flags = IN_MEMORY;
     put_entry(t);

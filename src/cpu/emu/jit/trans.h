@@ -19,6 +19,7 @@ enum trans_kind {
     T_LEA,
     T_PUSH,
     T_POP,
+    T_LEAVE,
     T_JCC,
     T_JMP,
     T_CALL,
@@ -26,6 +27,17 @@ enum trans_kind {
     T_JMP_IND,
     T_CALL_IND,
     T_NOP
+};
+
+/* A memory access: guest registers by number, G_IP for IP-relative. */
+#define G_IP 17
+struct access {
+    int base, index; /* -1: none */
+    unsigned scale;  /* shift count of the index */
+    int32_t disp;
+    int seg; /* SEG_FS, SEG_GS: its base is added; else -1 */
+    unsigned size;
+    bool write;
 };
 
 struct tinsn {
@@ -36,66 +48,125 @@ struct tinsn {
     unsigned off; /* in the page */
     enum trans_kind kind;
     uint32_t use, def, live_before, live_after, live_taken;
+    bool has_access;
+    struct access m;
+    /* Its group: the first access with the same base, whose check serves all. */
+    int lead;         /* index of that instruction; -1: alone */
+    int32_t lo, hi;   /* of a lead: bytes that the group reaches from its base */
+    bool group_write; /* of a lead: some access of the group writes */
+    bool grouped;     /* of a lead: it has followers */
+    uint32_t slot;    /* of a lead */
 };
 
 /* Where the arithmetic flags are. */
 enum flags_place { IN_MEMORY, IN_HOST };
 
 /* Code out of the way: a slow path, written after the block. */
+enum cold_kind {
+    COLD_FILL,    /* a page check failed */
+    COLD_CALLOUT, /* the interpreter does the instruction */
+    COLD_STORED,  /* stored to a page with code */
+    COLD_TAKEN,   /* a branch is taken */
+    COLD_SIMD,    /* vectors are not live */
+    COLD_POLL,    /* out of fuel */
+    COLD_MISS     /* r11: a jump cache entry that is not the one; leave to [r10] */
+};
+enum cold_ip {
+    IP_OFF,  /* an offset of the page */
+    IP_TMP,  /* emu.jit_tmp */
+    IP_ENTRY /* of the jump cache's entry in r11 */
+};
 struct cold {
-    uint8_t *from[3];    /* jumps that lead here */
-    const uint8_t *back; /* where it goes on */
+    enum cold_kind kind;
+    uint8_t *from, *from2; /* jumps that lead here */
+    const uint8_t *back;   /* where it goes on: after the check */
+    const uint8_t *after;  /* and after the whole instruction */
     struct jit_site *site;
+    struct access m; /* FILL, STORED: what is accessed */
+    enum cold_ip ip; /* POLL, MISS: where to leave to */
+    int64_t off;
     unsigned insn;
-    bool reload; /* flags to the host's before it goes on */
-    enum { COLD_CALLOUT, COLD_STORED, COLD_TAKEN, COLD_SIMD } kind;
+    bool reload; /* flags to the host's before it goes on after the instruction */
     enum flags_place flags;
     uint8_t simd; /* JIT_SIMD_*: live in the main path */
 };
+#define COLD_MAX (4 * TRANS_MAX + 8)
 
 struct trans {
     struct emu *c;
     struct block *block;
+    struct jit *jit;
     const struct jit_gates *gates;
     struct asmbuf a;
-    uint8_t *entry, *poll_disp;
+    uint8_t *entry;
     uint64_t *lines;
     unsigned start, end; /* offsets in the page */
     unsigned n;
     bool failed, ended, undecodable;
     enum flags_place flags;
-    uint8_t simd; /* JIT_SIMD_* that are live for sure */
+    uint8_t simd;  /* JIT_SIMD_* that are live for sure */
+    uint32_t slot; /* of the last check */
     struct jit_chunk *owned;
     size_t chunk_left;
     unsigned ncold;
-    struct cold cold[3 * TRANS_MAX];
+    struct cold cold[COLD_MAX];
     uint8_t page[4096]; /* the guest's, read once */
     struct tinsn insn[TRANS_MAX];
 };
 
+/* Guest registers that have no host register. */
+static inline bool homed(int guest)
+{
+    return guest >= 8 && guest <= 11;
+}
+static inline unsigned host_reg(int guest)
+{
+    return guest == 4 ? (unsigned)H_R9 : (unsigned)guest;
+}
+
+/* ---- kind.c --------------------------------------------------------------------- */
 enum trans_kind trans_kind(const struct tinsn *ti);
 bool trans_may_fault(const struct tinsn *ti);
+/* The memory operand, or NULL. */
+const ZydisDecodedOperand *trans_memory(const struct tinsn *ti);
+bool trans_must_align(const struct tinsn *ti);
+bool address_possible(const struct tinsn *ti, const ZydisDecodedOperand *m);
+
+/* ---- group.c: which accesses share a check ------------------------------------------ */
+void trans_accesses(struct trans *t);
+
+/* ---- mem.c ---------------------------------------------------------------------- */
+/* Makes sure that the access is possible and r11 the addend. NULL: it was known
+ * before. Clobbers r10 and, unless NULL, flags. */
+struct cold *put_check(struct trans *t, unsigned i, const struct access *m);
+/* Will put_check have to write code that clobbers flags? */
+bool check_clobbers(const struct trans *t, unsigned i);
+/* The host operand, once r11 is the addend. May use r10, keeps flags. */
+struct hmem put_operand(struct trans *t, const struct access *m);
+/* r11 alone, so that r10 is free. */
+void put_collapse(struct trans *t, struct hmem *m);
+/* to = linear address without / with the displacement. Uses r10, r11. */
+void put_linear(struct trans *t, const struct access *m, unsigned to, int32_t disp);
+/* After a store, flags being in memory: has the page code? m: as registers are now. */
+void put_stored(struct trans *t, unsigned i, const struct access *m, bool stays);
+void put_lea(struct trans *t, struct tinsn *ti);
+
+struct jit_site *trans_site(struct trans *t, unsigned i);
+void *trans_own(struct trans *t, size_t size);
+struct cold *trans_cold_new(struct trans *t, unsigned i, enum cold_kind kind);
+
+/* ---- insn.c, branch.c, cold.c --------------------------------------------------- */
 void trans_insn(struct trans *t, struct tinsn *ti, unsigned i);
+void put_callout(struct trans *t, struct tinsn *ti, unsigned i);
+void put_branch(struct trans *t, struct tinsn *ti, unsigned i);
 /* Leaves for an offset of the page (may be outside it), `done` instructions of
  * the block done. */
 void trans_exit(struct trans *t, unsigned done, int64_t off, uint32_t live);
 void trans_cold(struct trans *t);
+/* r10 = the guest IP of an offset of the page. */
+void put_ip(struct trans *t, int64_t off);
 
-/* mem.c */
-bool address_possible(const struct tinsn *ti, const ZydisDecodedOperand *m);
-/* to = linear address of the operand; may use r10 and r11. */
-bool put_address(struct trans *t, const struct tinsn *ti, const ZydisDecodedOperand *m,
-                 unsigned to);
-/* r10 linear -> host pointer, r11 the TLB entry; jumps to cold code on a miss.
- * guard: also when the page holds code. Clobbers r8 and flags. */
-struct cold *put_check(struct trans *t, unsigned i, bool write, bool guard, unsigned size);
-/* After a store: r11 the TLB entry, r10 the host pointer. */
-void put_stored(struct trans *t, unsigned i, unsigned size);
-struct jit_site *trans_site(struct trans *t, unsigned i);
-void *trans_own(struct trans *t, size_t size);
-struct cold *trans_new_cold(struct trans *t, unsigned i);
-
-/* flags to and from memory */
+/* ---- flags to and from memory ----------------------------------------------------- */
 void put_flags_save(struct trans *t);
 void put_flags_load(struct trans *t);
 /* Before code that clobbers flags of which `live` matter. */

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: MIT
+ * The slow paths of a block, written after it; and what they refer to. */
+#include "trans.h"
+#include <stdlib.h>
+
+/* Pieces of chunks, which the block owns. */
+void *trans_own(struct trans *t, size_t size)
+{
+    size = (size + 15) & ~(size_t)15;
+    if (t->chunk_left < size) {
+        struct jit_chunk *k = calloc(1, OWN_CHUNK);
+        if (!k) {
+            t->failed = true;
+            return NULL;
+        }
+        k->next = t->owned;
+        t->owned = k;
+        t->chunk_left = OWN_CHUNK - sizeof *k;
+    }
+    void *p = (uint8_t *)t->owned + OWN_CHUNK - t->chunk_left;
+    t->chunk_left -= size;
+    return p;
+}
+
+struct jit_site *trans_site(struct trans *t, unsigned i)
+{
+    struct jit_site *s = trans_own(t, sizeof *s);
+    if (!s)
+        return NULL;
+    s->parent = t->block;
+    s->phys = (t->block->phys & PAGE_MASK_4K) + t->insn[i].off;
+    s->before = (uint8_t)i;
+    s->slot = JIT_NO_SLOT;
+    s->op = t->insn[i].op;
+    return s;
+}
+
+struct cold *trans_cold_new(struct trans *t, unsigned i, enum cold_kind kind)
+{
+    if (t->ncold == COLD_MAX) {
+        t->failed = true;
+        t->ncold--;
+    }
+    struct cold *k = &t->cold[t->ncold++];
+    *k = (struct cold){.insn = i, .kind = kind, .flags = t->flags, .simd = t->simd};
+    return k;
+}
+
+/* RFLAGS to memory as LAHF and SETO see them (CC_HOST), and back. */
+void put_flags_save(struct trans *t)
+{
+    struct asmbuf *a = &t->a;
+    mov_reg(a, H_R10, H_RAX);
+    put8(a, 0x9f);                               /* lahf */
+    put8(a, 0x0f), put8(a, 0x90), put8(a, 0xc0); /* seto al */
+    gs_op(a, false, 0x89, H_RAX, EMU_OFF(cc_src));
+    mov_reg(a, H_RAX, H_R10);
+}
+
+void put_flags_load(struct trans *t)
+{
+    struct asmbuf *a = &t->a;
+    mov_reg(a, H_R10, H_RAX);
+    gs_op(a, false, 0x8b, H_RAX, EMU_OFF(cc_src));
+    put8(a, 0x04), put8(a, 0x7f); /* add al, 127: overflows when al is 1 */
+    put8(a, 0x9e);                /* sahf */
+    mov_reg(a, H_RAX, H_R10);
+}
+
+static void put_site(struct trans *t, const struct cold *k)
+{
+    mov_imm64(&t->a, H_R11, (uint64_t)(uintptr_t)k->site);
+}
+
+/* After a call of C that did the instruction or more. */
+static void put_resume(struct trans *t, const struct cold *k)
+{
+    if (k->simd)
+        call_to(&t->a, t->gates->simd_resume);
+    if (k->reload)
+        put_flags_load(t);
+}
+
+static void put_where(struct trans *t, const struct cold *k)
+{
+    switch (k->ip) {
+    case IP_OFF: put_ip(t, k->off); break;
+    case IP_TMP: gs_load(&t->a, H_R10, EMU_OFF(jit_tmp)); break;
+    case IP_ENTRY: mem_op(&t->a, 0x8b, H_R10, H_R11, offsetof(struct jcache_ent, lin)); break;
+    }
+}
+
+static void put_cold(struct trans *t, const struct cold *k)
+{
+    struct asmbuf *a = &t->a;
+    switch (k->kind) {
+    case COLD_TAKEN:
+        t->flags = k->flags;
+        trans_exit(t, k->insn + 1, t->insn[k->insn].op.disp, t->insn[k->insn].live_taken);
+        break;
+    case COLD_FILL:
+        put_linear(t, &k->m, H_R10, k->m.disp);
+        put_site(t, k);
+        call_to(a, t->gates->fill);
+        jump_to(a, k->back);
+        put_resume(t, k);
+        jump_to(a, k->after);
+        break;
+    case COLD_CALLOUT:
+        put_site(t, k);
+        call_to(a, t->gates->callout);
+        put_resume(t, k);
+        jump_to(a, k->after);
+        break;
+    case COLD_STORED:
+        put_linear(t, &k->m, H_R10, k->m.disp);
+        put_site(t, k);
+        call_to(a, t->gates->stored);
+        put_resume(t, k);
+        jump_to(a, k->back);
+        break;
+    case COLD_SIMD:
+        put_site(t, k);
+        call_to(a, t->gates->simd_on);
+        jump_to(a, k->back);
+        break;
+    case COLD_POLL:
+        put_where(t, k);
+        call_to(a, t->gates->poll);
+        jump_to(a, k->back);
+        break;
+    case COLD_MISS:
+        put_where(t, k);
+        lea_disp(a, H_R8, H_R8, -(int32_t)(k->insn + 1));
+        jump_to(a, t->gates->leave_r10);
+        break;
+    }
+}
+
+void trans_cold(struct trans *t)
+{
+    for (unsigned n = 0; n < t->ncold && !t->a.full && !t->failed; n++) {
+        struct cold k = t->cold[n]; /* more may be added */
+        if (k.from)
+            patch_here(&t->a, k.from);
+        if (k.from2)
+            patch_here(&t->a, k.from2);
+        put_cold(t, &k);
+    }
+}

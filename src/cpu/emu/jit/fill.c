@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: MIT
+ * What page checks remember, and how they learn it. Called while guest vectors
+ * are in the host's registers: this file, and what it calls, is compiled to use
+ * general registers only. */
+#include "../access.h"
+#include "../tlb.h"
+#include "jit.h"
+
+/* A check whose page changes within so many instructions, JIT_SCATTER_TIMES in a
+ * row, goes through the soft TLB instead. */
+#define SCATTER_INSNS 160u
+
+/* ---- forgetting -------------------------------------------------------------------- */
+
+static unsigned page_hash(uint64_t lin)
+{
+    return (unsigned)((lin >> 12) * 0x9e3779b97f4a7c15ull >> (64 - JIT_LOG_PAGE_BITS));
+}
+
+static void log_flush(struct emu *c, struct jit_log *log, uint8_t bit)
+{
+    if (!log->n)
+        return;
+    for (unsigned i = 0; i < log->n; i++) {
+        jit_slot(c, log->at[i])->lim = 0;
+        c->slot_logs->in[log->at[i]] &= (uint8_t)~bit;
+    }
+    log->n = 0;
+    memset(log->pages, 0, sizeof log->pages);
+}
+
+void jit_slots_flush(struct emu *c, bool global_too)
+{
+    if (!c->slot_logs)
+        return;
+    log_flush(c, &c->slot_logs->log[0], 1);
+    if (global_too)
+        log_flush(c, &c->slot_logs->log[1], 2);
+}
+
+void jit_slots_flush_page(struct emu *c, uint64_t lin)
+{
+    unsigned h = page_hash(lin);
+    if (!c->slot_logs)
+        return;
+    if (c->slot_logs->log[1].pages[h >> 6] & BIT64(h & 63))
+        jit_slots_flush(c, true);
+    else if (c->slot_logs->log[0].pages[h >> 6] & BIT64(h & 63))
+        jit_slots_flush(c, false);
+}
+
+/* For the flush to come. A slot may be in both logs. */
+static void note(struct emu *c, uint32_t slot, uint64_t lin, bool global)
+{
+    struct jit_log *log = &c->slot_logs->log[global];
+    uint8_t bit = global ? 2 : 1;
+    unsigned h = page_hash(lin);
+    if (!(c->slot_logs->in[slot] & bit)) {
+        c->slot_logs->in[slot] |= bit;
+        log->at[log->n++] = slot;
+    }
+    log->pages[h >> 6] |= BIT64(h & 63);
+}
+
+/* ---- learning ---------------------------------------------------------------------- */
+
+/* The page of the TLB entry, made if need be; false: the interpreter finds out
+ * what is the matter. */
+static bool enter_page(struct emu *c, enum tlb_kind kind, uint64_t lin)
+{
+    enum tlb_priv priv = tlb_priv(c);
+    struct walk w;
+
+    c->stats.tlb_misses++;
+    if (!canonical(c, lin) ||
+        mmu_walk(c->env->mem, &c->walk, lin, kind == TLB_W ? WALK_WRITE : WALK_READ,
+                 priv == TLB_USER, priv == TLB_KERNEL_AC, true, &w))
+        return false;
+    const struct mem_region *r = mem_find(c->env->mem, w.gpa);
+    if (!r || !(r->prot & (kind == TLB_W ? VC_MEM_WRITE : VC_MEM_READ)))
+        return false;
+    if (kind == TLB_W)
+        mem_mark_dirty(r, w.gpa);
+    c->tlbs->keys |= w.keys;
+    tlb_fill(c, priv, kind, lin, r->host + (w.gpa - r->gpa) - (lin & 4095), mem_code_word(r, w.gpa),
+             &w);
+    return true;
+}
+
+/* Misses that follow each other closely: the place reaches many pages in turn. */
+static void count_miss(struct emu *c, struct jit_site *s)
+{
+    uint64_t now = c->fuel_base - (uint64_t)c->fuel;
+    if (now - s->last_miss < SCATTER_INSNS) {
+        if (!jit_site_scattered(s))
+            s->misses++;
+    } else {
+        s->misses = 0;
+    }
+    s->last_miss = now;
+}
+
+uint32_t jit_do_fill(struct emu *c, struct jit_site *s, uint64_t lin)
+{
+    enum tlb_kind kind = s->write ? TLB_W : TLB_R;
+    unsigned i = tlb_index(lin);
+    const struct tlb_ent *e = &c->tlb->e[kind][i];
+
+    jit_seen(c);
+    if (s->slot != JIT_NO_SLOT) {
+        count_miss(c, s);
+        if (jit_site_scattered(s))
+            return 0;
+    }
+    if (c->tlb == &c->tlbs->never || (lin & 4095) + s->span > 4096 || (lin + s->at) & s->align)
+        return 0;
+    if (e->tag != (lin & PAGE_MASK_4K)) {
+        /* A page that is read now and written later is not written yet. */
+        if (s->write && !s->writes)
+            return 0;
+        if (!enter_page(c, kind, lin))
+            return 0;
+    }
+    c->fill_addend = e->addend;
+    if (s->slot == JIT_NO_SLOT)
+        return 1;
+
+    struct jit_slot *slot = jit_slot(c, s->slot);
+    note(c, s->slot, lin, c->tlbs->cur->set[tlb_priv(c)].global[kind][i]);
+    slot->start = (lin & PAGE_MASK_4K) - (uint64_t)(int64_t)s->bias;
+    slot->lim = 4096u - s->span + 1;
+    slot->addend = e->addend;
+    slot->code = s->write ? c->tlb->wx[i].code : NULL;
+    return 1;
+}

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT
+ * Looking up guest-physical addresses. */
+#include "mem.h"
+#include "../base/util.h"
+
+const struct mem_region *mem_find_region(const struct mem_map *map, uint64_t gpa)
+{
+    unsigned lo = 0, hi = map->nregions;
+    while (lo < hi) {
+        unsigned mid = (lo + hi) / 2;
+        const struct mem_region *r = &map->region[mid];
+        if (gpa < r->gpa)
+            hi = mid;
+        else if (gpa - r->gpa >= r->len)
+            lo = mid + 1;
+        else
+            return r;
+    }
+    return NULL;
+}
+
+/* The first hole that ends above gpa, or NULL. */
+static const struct mem_hole *next_hole(const struct mem_map *map, uint64_t gpa)
+{
+    unsigned lo = 0, hi = map->nholes;
+    while (lo < hi) {
+        unsigned mid = (lo + hi) / 2;
+        if (map->hole[mid].gpa + map->hole[mid].len <= gpa)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo < map->nholes ? &map->hole[lo] : NULL;
+}
+
+const struct mem_region *mem_find_run(const struct mem_map *map, uint64_t gpa, uint64_t *run)
+{
+    const struct mem_region *r = mem_find_region(map, gpa);
+    if (!r)
+        return NULL;
+    *run = r->len - (gpa - r->gpa);
+    const struct mem_hole *h = map->nholes ? next_hole(map, gpa) : NULL;
+    if (h) {
+        if (h->gpa <= gpa)
+            return NULL;
+        *run = min_u64(*run, h->gpa - gpa);
+    }
+    return r;
+}
+
+const struct mem_region *mem_find(struct mem *mem, uint64_t gpa)
+{
+    uint64_t run;
+    return mem_find_run(atomic_load_explicit(&mem->map, memory_order_acquire), gpa, &run);
+}
+
+void *mem_ptr(struct mem *mem, uint64_t gpa, size_t len)
+{
+    uint64_t run;
+    unsigned slot = mem_pin(mem);
+    const struct mem_region *r = mem_find_run(atomic_load(&mem->map), gpa, &run);
+    void *p = r && len <= run ? r->host + (gpa - r->gpa) : NULL;
+    mem_unpin(mem, slot);
+    return p;
+}
+
+bool mem_of_code_word(struct mem *mem, const _Atomic uint64_t *word, uint64_t *gpa)
+{
+    const struct mem_map *map = atomic_load_explicit(&mem->map, memory_order_acquire);
+    for (unsigned i = 0; i < map->nregions; i++) {
+        const struct mem_region *r = &map->region[i];
+        if (r->code && word >= r->code && word < r->code + (r->len >> 12)) {
+            *gpa = r->gpa + ((uint64_t)(word - r->code) << 12);
+            return true;
+        }
+    }
+    return false;
+}
