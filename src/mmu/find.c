@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Looking up guest-physical addresses. */
+ * Looking up guest-physical addresses, and getting the memory there ready. */
 #include "mem.h"
 #include "../base/util.h"
+#include <sys/mman.h>
 
 const struct mem_region *mem_find_region(const struct mem_map *map, uint64_t gpa)
 {
@@ -75,4 +76,12 @@ bool mem_of_code_word(struct mem *mem, const _Atomic uint64_t *word, uint64_t *g
         }
     }
     return false;
+}
+
+void mem_populate(const struct mem_region *r, uint64_t chunk)
+{
+    uint64_t off = chunk << MEM_CHUNK_SHIFT;
+    /* An older host kernel does not know it: then pages come one by one. */
+    madvise(r->host + off, min_u64(1ull << MEM_CHUNK_SHIFT, r->len - off), MADV_POPULATE_WRITE);
+    atomic_fetch_or_explicit(&r->touched[chunk >> 6], 1ull << (chunk & 63), memory_order_relaxed);
 }

@@ -7,14 +7,6 @@
 #include <sys/mman.h>
 #include <virtcore/vm.h>
 
-void mem_populate(const struct mem_region *r, uint64_t chunk)
-{
-    uint64_t off = chunk << MEM_CHUNK_SHIFT;
-    /* An older host kernel does not know it: then pages come one by one. */
-    madvise(r->host + off, min_u64(1ull << MEM_CHUNK_SHIFT, r->len - off), MADV_POPULATE_WRITE);
-    atomic_fetch_or_explicit(&r->touched[chunk >> 6], 1ull << (chunk & 63), memory_order_relaxed);
-}
-
 /* ---- copies ------------------------------------------------------------------- */
 
 void mem_stored(struct mem *mem, const struct mem_region *r, uint64_t gpa, size_t len)

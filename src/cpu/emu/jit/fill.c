@@ -79,6 +79,7 @@ static bool enter_page(struct emu *c, enum tlb_kind kind, uint64_t lin)
     const struct mem_region *r = mem_find(c->env->mem, w.gpa);
     if (!r || !(r->prot & (kind == TLB_W ? VC_MEM_WRITE : VC_MEM_READ)))
         return false;
+    mem_touch(r, w.gpa);
     if (kind == TLB_W)
         mem_mark_dirty(r, w.gpa);
     c->tlbs->keys |= w.keys;
