@@ -84,31 +84,28 @@ def summary(rows, engines):
 
 def table(rows, engines):
     """A line a row, and the geometric means: every engine's time or ratio."""
-    ratios = [e for e in engines if e != "native"]
-    cells = [["row", *(["native"] if "native" in engines else []),
-              *(f"{e} x" for e in ratios), *(e for e in ratios)]]
+    guests = [e for e in engines if e != "native"]
+    cells = [["row", "native", *(f"{e} x" for e in guests), *guests]]
     for group in GROUPS:
         names = [n for g, n in rows if g == group]
         for name in names:
             cell = rows[group, name]
-            cells.append([f"{group} {name}" if name != group else name,
-                          *([duration(cell.get("native"))] if "native" in engines else []),
-                          *(number(None if group == "smp" else ratio(cell, group, e))
-                            for e in ratios),
-                          *(duration(cell.get(e)) for e in ratios)])
+            ratios = ["" if group == "smp" else number(ratio(cell, group, e)) for e in guests]
+            cells.append([f"{group} {name}", duration(cell.get("native")), *ratios,
+                          *(duration(cell.get(e)) for e in guests)])
         if len(names) > 1:
-            what = "speed-up" if group == "smp" else "geomean"
-            native = number(speed_up(rows, "native")) if group == "smp" else ""
-            cells.append([f"**{group} {what}**", *([native] if "native" in engines else []),
-                          *(number(group_ratio(rows, group, e)) for e in ratios),
-                          *("" for e in ratios)])
+            smp = group == "smp"
+            cells.append([f"**{group} {'speed-up' if smp else 'geomean'}**",
+                          number(speed_up(rows, "native")) if smp else "",
+                          *(number(group_ratio(rows, group, e)) for e in guests),
+                          *("" for e in guests)])
     return lines(cells)
 
 
 def behind(rows):
     """The rows in which the translator is slower than TCG."""
-    names = [f"{n} ({c['jit'] / c['tcg']:.2f})" for (_, n), c in rows.items()
-             if "jit" in c and "tcg" in c and c["jit"] > c["tcg"]]
+    names = [f"{n} ({c['jit'] / c['tcg']:.2f})" for (g, n), c in rows.items()
+             if g != "smp" and "jit" in c and "tcg" in c and c["jit"] > c["tcg"]]
     return "\nthe translator behind TCG: " + (", ".join(names) or "nowhere")
 
 
@@ -131,10 +128,10 @@ def about(o, took):
             virtual |= key.strip() == "flags" and " hypervisor" in value
     with open("/proc/meminfo") as f:
         memory = int(f.readline().split()[1]) >> 20
-    parts = [time.strftime("%Y-%m-%d"), "commit " + first_line("git", "describe", "--always",
-                                                               "--dirty"),
+    parts = [time.strftime("%Y-%m-%d"),
+             "commit " + first_line("git", "describe", "--always", "--dirty"),
              f"{cpu}, {os.cpu_count()} CPUs{' of a virtual machine' if virtual else ''}, "
-             f"{memory + 1} GiB", "Linux " + os.uname().release]
+             f"{memory + 1} GiB", "Linux " + os.uname().release.split("-")[0]]
     if "tcg" in o.engines:
         parts.append(first_line("qemu-system-x86_64", "--version").split(" (")[0]
                      + " (-accel tcg -cpu max; boot: the faster of pc with qboot and microvm)")
@@ -191,11 +188,14 @@ def picture(rows, engines):
     for engine in shown:
         svg.append(f'<rect x="{x}" y="14" width="11" height="11" fill="{COLOURS[engine]}"/>'
                    f'<text x="{x + 16}" y="24">{vm.NAMES[engine]}</text>')
-        x += 170
-    part, y = panel(rows, compute, shown, 54, 1, 10000, "times slower than the host itself")
+        x += 190
+    worst = max([group_ratio(rows, g, e) or 1 for g in compute for e in shown], default=1)
+    part, y = panel(rows, compute, shown, 54, 1, 10 ** max(1, math.ceil(math.log10(worst))),
+                    "time as a multiple of the host's own")
     svg += part
     if system and "tcg" in engines:
-        part, y = panel(rows, system, shown, y, 0.1, 10, "time as a multiple of QEMU TCG's")
+        part, y = panel(rows, system, [e for e in shown if e != "tcg"], y, 0.1, 10,
+                        "time as a multiple of QEMU TCG's")
         svg += part
     style = ("text{font:12px sans-serif;fill:#333}.t{font-weight:bold}.n{font-size:10px;"
              "fill:#666}.grid{stroke:#ddd}.one{stroke:#666}")

@@ -14,8 +14,8 @@ import time
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 CMDLINE = "console=ttyS0 quiet loglevel=0 panic=-1 --"
-NAMES = {"native": "native", "jit": "minivm, translator", "interp": "minivm, interpreter",
-         "tcg": "QEMU TCG"}
+NAMES = {"native": "native", "jit": "libvirtcore, translator",
+         "interp": "libvirtcore, interpreter", "tcg": "QEMU TCG"}
 
 # A PC with the smallest firmware. The microvm boots faster when it does: its clock
 # leaves Linux nothing to calibrate the TSC against on a busy host, and it hangs.
@@ -92,10 +92,12 @@ def have_qemu():
 # ---- one run ---------------------------------------------------------------------------
 
 class Run:
-    """What a run said: rows {(group, name): ns}, seconds to init's first line."""
+    """What a run said: rows {(group, name): ns}; seconds to init's first line; the
+    CPU seconds of all of it."""
 
     def __init__(self):
-        self.rows, self.wrong, self.boot, self.ended, self.log = {}, [], None, False, []
+        self.rows, self.wrong, self.log = {}, [], []
+        self.boot, self.cpu, self.ended = None, None, False
 
 
 def parse(run, line, since):
@@ -124,23 +126,25 @@ def execute(command, timeout):
                 break
         if run.ended:  # how long it takes to power off is not asked
             process.kill()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = status
         timer.cancel()
+    run.cpu = usage.ru_utime + usage.ru_stime
     return run
 
 
 class Machine:
     """The engines, given a build directory; the initramfs is written to initrd."""
 
-    def __init__(self, build, initrd, timeout, guests=True):
+    def __init__(self, build, initrd, timeout):
         self.initrd, self.timeout = initrd, timeout
         self.program = os.path.join(build, "bench", "bench-guest")
         self.minivm = os.path.join(build, "minivm")
         for path in (self.program, self.minivm):
             if not os.path.isfile(path):
                 raise SystemExit(f"{path} is not there: build first (README)")
-        if guests:
-            self.kernel = kernel()
-            initramfs(self.program, initrd)
+        self.kernel = kernel()
+        initramfs(self.program, initrd)
 
     def command(self, engine, args, cpus):
         append = " ".join([CMDLINE] + args)
