@@ -13,6 +13,10 @@
 #include <unistd.h>
 #include <virtcore/vm.h>
 
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 0x08u /* Linux 6.3 */
+#endif
+
 #define HUGE_2M   (2ull << 20)
 #define PROT_BITS (VC_MEM_RWX | VC_MEM_LOG)
 
@@ -130,7 +134,10 @@ int mem_init(struct mem *mem, uint64_t quota)
         mem_fini(mem);
         return VC_ENOMEM;
     }
-    mem->fd = memfd_create("virtcore-ram", MFD_CLOEXEC);
+    /* A host may demand that the file's maker says whether it is ever executed. */
+    mem->fd = memfd_create("virtcore-ram", MFD_CLOEXEC | MFD_NOEXEC_SEAL);
+    if (mem->fd < 0 && errno == EINVAL) /* an older kernel */
+        mem->fd = memfd_create("virtcore-ram", MFD_CLOEXEC);
     if (mem->fd < 0) {
         int e = errno;
         mem_fini(mem);

@@ -45,6 +45,28 @@ static void emu_close(struct backend_vm *bvm)
     free(vm);
 }
 
+static bool wants_jit(uint32_t engine)
+{
+    return engine == VC_ENGINE_JIT;
+}
+
+/* Who asked for the translator is told why it is not to be had here; who left the
+ * choice gets the interpreter, and a line in the log. */
+static int jit_open(struct emu_vm *vm, uint32_t engine)
+{
+    vm->jit = jit_new();
+    if (vm->jit)
+        return 0;
+    char why[160];
+    snprintf(why, sizeof why, "%s", vc_errmsg());
+    err_begin();
+    if (engine != VC_ENGINE_AUTO)
+        return err_set(VC_ENOTSUP, "the translator cannot run here: %s; use the interpreter", why);
+    if (vm->env.log)
+        vm->env.log(vm->env.ctx, VC_LOG_WARN, "code is interpreted, not translated: %s", why);
+    return 0;
+}
+
 static int emu_open(const struct vc_vm_opts *opts, const struct cpu_env *env,
                     struct backend_vm **out)
 {
@@ -65,13 +87,9 @@ static int emu_open(const struct vc_vm_opts *opts, const struct cpu_env *env,
         emu_close((struct backend_vm *)vm);
         return vc_errcode();
     }
-    if (opts->engine == VC_ENGINE_JIT) {
-        vm->jit = jit_new();
-        if (!vm->jit) {
-            emu_close((struct backend_vm *)vm);
-            return err_set(VC_ENOTSUP, "the host refuses executable memory, or has none: use the "
-                                       "interpreter");
-        }
+    if (wants_jit(opts->engine) && jit_open(vm, opts->engine)) {
+        emu_close((struct backend_vm *)vm);
+        return vc_errcode();
     }
     env->mem->code_ctx = vm;
     env->mem->code_hit = code_hit;

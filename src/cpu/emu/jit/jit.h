@@ -106,6 +106,7 @@ struct jit_block {
     struct jit_chunk *owned; /* sites and links, freed with it */
 };
 
+/* NULL with an error set: this host does not let code be translated. */
 struct jit *jit_new(void);
 void jit_free(struct jit *jit);
 const struct jit_gates *jit_gates(const struct jit *jit);

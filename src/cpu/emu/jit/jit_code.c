@@ -5,10 +5,12 @@
 #include "../tlb.h"
 #include "asm.h"
 #include "jit.h"
+#include "../../../base/code_mem.h"
 #include "../../../base/err.h"
+#include <asm/prctl.h>
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define CODE_SIZE    (64u << 20)
@@ -17,6 +19,7 @@
 #define SCATTER_BITS 16
 
 struct jit {
+    struct code_mem mem;
     uint8_t *w;
     const uint8_t *x;
     size_t used, first;
@@ -254,23 +257,29 @@ static void emit_gates(struct jit *jit)
     jit->first = jit->used = (size_t)(a.w - jit->w + 63) & ~(size_t)63;
 }
 
+/* Translated code finds its vCPU through the GS base; some hosts do not let a
+ * program set it. */
+static int gs_usable(void)
+{
+    uint64_t gs;
+    if (syscall(SYS_arch_prctl, ARCH_GET_GS, &gs) || syscall(SYS_arch_prctl, ARCH_SET_GS, gs))
+        return err_set(VC_ENOTSUP, "the host refuses arch_prctl(ARCH_SET_GS): %s", strerror(errno));
+    return 0;
+}
+
 struct jit *jit_new(void)
 {
     struct jit *jit = calloc(1, sizeof *jit);
-    int fd = memfd_create("virtcore-code", MFD_CLOEXEC);
-    if (!jit || fd < 0 || ftruncate(fd, CODE_SIZE)) {
-        if (fd >= 0)
-            close(fd);
-        free(jit);
+    if (!jit) {
+        err_set(VC_ENOMEM, "no host memory for a translator; close other programs");
         return NULL;
     }
-    jit->w = mmap(NULL, CODE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
-    jit->x = mmap(NULL, CODE_SIZE, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_NORESERVE, fd, 0);
-    close(fd);
-    if (jit->w == MAP_FAILED || jit->x == MAP_FAILED) {
+    if (gs_usable() || code_mem_new(&jit->mem, CODE_SIZE, "virtcore-code")) {
         jit_free(jit);
         return NULL;
     }
+    jit->w = jit->mem.write;
+    jit->x = jit->mem.exec;
     emit_gates(jit);
     return jit;
 }
@@ -279,10 +288,7 @@ void jit_free(struct jit *jit)
 {
     if (!jit)
         return;
-    if (jit->w != MAP_FAILED)
-        munmap(jit->w, CODE_SIZE);
-    if (jit->x != MAP_FAILED)
-        munmap((void *)(uintptr_t)jit->x, CODE_SIZE);
+    code_mem_free(&jit->mem);
     free(jit);
 }
 

@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: MIT
- * Code memory for thunks: one memfd mapped twice, once writable and once
- * executable, so that no page is ever both. Thunks with equal code are shared
+ * Code memory for thunks. Those with equal code are shared
  * and live as long as the partition; when the memory is full an instruction's
  * thunk is made anew for each execution in a slot of the vCPU. */
 #include "thunk.h"
+#include "../../../base/code_mem.h"
 #include "../../../base/err.h"
-#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #define CODE_BYTES (16u << 20)
 #define SLOTS      64u /* scratch slots at the start, one a vCPU */
@@ -22,8 +19,7 @@ struct entry {
 };
 
 struct thunk_cache {
-    uint8_t *write;      /* the same memory */
-    const uint8_t *exec; /* twice */
+    struct code_mem code;
     size_t used, limit;
     struct entry *table; /* open addressing */
     size_t mask, count;
@@ -32,45 +28,9 @@ struct thunk_cache {
 
 #if defined(__x86_64__)
 
-#ifndef MFD_EXEC
-#define MFD_EXEC 0x10u /* Linux 6.3: says that the memory may be executed */
-#endif
-
-static int code_memfd(void)
-{
-    int fd = memfd_create("virtcore-thunks", MFD_CLOEXEC | MFD_EXEC);
-    if (fd < 0 && errno == EINVAL) /* an older kernel */
-        fd = memfd_create("virtcore-thunks", MFD_CLOEXEC);
-    return fd;
-}
-
 static bool code_map(struct thunk_cache *tc)
 {
-    int fd = code_memfd();
-    if (fd < 0 || ftruncate(fd, CODE_BYTES) != 0) {
-        err_set(VC_ENOMEM, "no memory for generated code: %s", strerror(errno));
-        if (fd >= 0)
-            close(fd);
-        return false;
-    }
-    void *w = mmap(NULL, CODE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    void *x = mmap(NULL, CODE_BYTES, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
-    int cause = errno;
-    close(fd);
-    if (w != MAP_FAILED)
-        tc->write = w;
-    if (x != MAP_FAILED)
-        tc->exec = x;
-    if (w != MAP_FAILED && x != MAP_FAILED)
-        return true;
-    if (w == MAP_FAILED)
-        err_set(VC_ENOMEM, "no address space for generated code: %s", strerror(cause));
-    else
-        err_set(VC_EPERM,
-                "the host refuses executable memory (%s); the emulator runs vector and "
-                "x87 instructions as generated code",
-                strerror(cause));
-    return false;
+    return !code_mem_new(&tc->code, CODE_BYTES, "virtcore-thunks");
 }
 
 /* Code just written through the other mapping may have been fetched before at
@@ -134,10 +94,7 @@ void thunk_cache_free(struct thunk_cache *tc)
 {
     if (!tc)
         return;
-    if (tc->write)
-        munmap(tc->write, CODE_BYTES);
-    if (tc->exec)
-        munmap((void *)(uintptr_t)tc->exec, CODE_BYTES);
+    code_mem_free(&tc->code);
     free(tc->table);
     pthread_mutex_destroy(&tc->lock);
     free(tc);
@@ -185,7 +142,7 @@ static bool table_grow(struct thunk_cache *tc)
     for (size_t i = 0; i <= tc->mask; i++) {
         struct entry *e = &tc->table[i];
         if (e->off)
-            *table_slot(table, mask, e->hash, tc->write, tc->write + e->off, e->len) = *e;
+            *table_slot(table, mask, e->hash, tc->code.write, tc->code.write + e->off, e->len) = *e;
     }
     free(tc->table);
     tc->table = table;
@@ -199,17 +156,17 @@ static const void *cache_code(struct thunk_cache *tc, const uint8_t *code, unsig
     const void *fn = NULL;
     uint32_t hash = code_hash(code, len);
     pthread_mutex_lock(&tc->lock);
-    struct entry *e = table_slot(tc->table, tc->mask, hash, tc->write, code, len);
+    struct entry *e = table_slot(tc->table, tc->mask, hash, tc->code.write, code, len);
     if (!e->off && tc->used + len <= tc->limit && table_grow(tc)) {
-        e = table_slot(tc->table, tc->mask, hash, tc->write, code, len);
-        memcpy(tc->write + tc->used, code, len);
+        e = table_slot(tc->table, tc->mask, hash, tc->code.write, code, len);
+        memcpy(tc->code.write + tc->used, code, len);
         *e = (struct entry){hash, (uint32_t)tc->used, len};
         tc->used = (tc->used + len + CODE_ALIGN - 1) & ~(size_t)(CODE_ALIGN - 1);
         tc->count++;
         code_sync();
     }
     if (e->off)
-        fn = tc->exec + e->off;
+        fn = tc->code.exec + e->off;
     pthread_mutex_unlock(&tc->lock);
     return fn;
 }
@@ -234,9 +191,9 @@ thunk_fn *thunk_scratch(struct emu *c, const struct op *op)
     size_t off = (size_t)(c->index % SLOTS) * THUNK_CODE_MAX;
     uint8_t traits;
     ZydisMnemonic mnemonic;
-    unsigned len = thunk_emit(op, tc->write + off, &traits, &mnemonic);
+    unsigned len = thunk_emit(op, tc->code.write + off, &traits, &mnemonic);
     if (!len)
         emu_ud(c, op); /* it was emitted once; cannot happen */
     code_sync();
-    return (thunk_fn *)(uintptr_t)(tc->exec + off);
+    return (thunk_fn *)(uintptr_t)(tc->code.exec + off);
 }

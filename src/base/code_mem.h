@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT
+ * Memory for generated code: the same pages mapped twice, once writable and once
+ * executable, so that none is ever both. */
+#ifndef BASE_CODE_MEM_H
+#define BASE_CODE_MEM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct code_mem {
+    uint8_t *write;
+    const uint8_t *exec;
+    size_t size;
+};
+
+/* VC_EPERM: the host refuses executable memory; VC_ENOMEM: it has none. */
+int code_mem_new(struct code_mem *m, size_t size, const char *name);
+/* Of what was never made, too: {0}. */
+void code_mem_free(struct code_mem *m);
+
+#endif
