@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <virtcore/vm.h>
 
 void options_help(void)
 {
@@ -22,7 +23,8 @@ void options_help(void)
          "  -m, --memory SIZE    RAM: 512M, 2G; a plain number is in MiB (default 512M)\n"
          "  -c, --cpus N         virtual CPUs (default 1)\n"
          "  -b, --backend NAME   auto, kvm, emu or pv (default auto)\n"
-         "  -e, --engine NAME    how emu runs code: auto, interp or jit (default auto)\n"
+         "  -e, --engine NAME    how emu runs code: auto, interp, jit or lockstep (default auto)\n"
+         "      --lockstep       -e lockstep: both, compared; ends at the first difference\n"
          "  -t, --timeout S      end the run after S seconds\n"
          "      --testdev        attach the test devices of kvm-unit-tests\n"
          "  -s, --stats          say at the end what the engine did\n"
@@ -94,8 +96,8 @@ static bool parse_seconds(const char *s, double *seconds)
 
 static bool parse_engine(const char *text, unsigned *engine)
 {
-    static const char *const names[] = {"auto", "interp", "jit"}; /* enum vc_engine */
-    for (unsigned i = 0; i < 3; i++)
+    static const char *const names[] = {"auto", "interp", "jit", "lockstep"}; /* enum vc_engine */
+    for (unsigned i = 0; i < sizeof names / sizeof *names; i++)
         if (!strcmp(text, names[i])) {
             *engine = i;
             return true;
@@ -103,7 +105,7 @@ static bool parse_engine(const char *text, unsigned *engine)
     return false;
 }
 
-enum { OPT_TESTDEV = 256 };
+enum { OPT_TESTDEV = 256, OPT_LOCKSTEP };
 
 static const struct option long_options[] = {
     {"kernel", required_argument, NULL, 'k'},
@@ -115,6 +117,7 @@ static const struct option long_options[] = {
     {"backend", required_argument, NULL, 'b'},
     {"timeout", required_argument, NULL, 't'},
     {"engine", required_argument, NULL, 'e'},
+    {"lockstep", no_argument, NULL, OPT_LOCKSTEP},
     {"testdev", no_argument, NULL, OPT_TESTDEV},
     {"stats", no_argument, NULL, 's'},
     {"verbose", no_argument, NULL, 'v'},
@@ -134,6 +137,7 @@ static int parse_option(struct options *o, int c)
     case 'f': o->flat = true; return 0;
     case 's': o->stats = true; return 0;
     case 'v': o->verbose = true; return 0;
+    case OPT_LOCKSTEP: o->engine = VC_ENGINE_LOCKSTEP; return 0;
     case OPT_TESTDEV: o->testdev = true; return 0;
     case 'h': o->command = COMMAND_HELP; return 0;
     case 'V': o->command = COMMAND_VERSION; return 0;

@@ -255,6 +255,11 @@ static void print_stats(struct machine *m)
                 (unsigned long long)s.port_exits, (unsigned long long)s.mmio_exits,
                 (unsigned long long)s.irqs, (unsigned long long)s.exceptions,
                 (unsigned long long)s.hlts, (unsigned long long)s.smc);
+        if (s.lockstep_pieces)
+            fprintf(stderr,
+                    "  lockstep: %llu instructions compared in %llu pieces; taken over %llu times\n",
+                    (unsigned long long)s.lockstep_insns, (unsigned long long)s.lockstep_pieces,
+                    (unsigned long long)s.lockstep_taken);
     }
 }
 

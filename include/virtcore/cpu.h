@@ -215,6 +215,11 @@ struct vc_stats {
     uint64_t smc;           /* stores that hit code */
     uint64_t run_ns;        /* wall-clock time in vc_run */
     uint64_t idle_ns;       /* of it, asleep in HLT */
+    /* VC_ENGINE_LOCKSTEP: */
+    uint64_t lockstep_insns;  /* instructions done by both engines and found equal */
+    uint64_t lockstep_pieces; /* comparisons */
+    uint64_t lockstep_taken;  /* times the interpreter took the state over, because RAM
+                                 was changed from outside during a piece */
 };
 /* Counts since the vCPU was made. Exact for the vCPU's user, close for any
  * other thread. */

@@ -40,7 +40,13 @@ VC_API const char *vc_backend_name(unsigned index);
 enum vc_engine {
     VC_ENGINE_AUTO = 0, /* the interpreter, for now */
     VC_ENGINE_INTERP = 1,
-    VC_ENGINE_JIT = 2 /* translated code; VC_ENOTSUP where the host refuses that */
+    VC_ENGINE_JIT = 2, /* translated code; VC_ENOTSUP where the host refuses that */
+    /* Translated code, and everything once more by the interpreter, compared: a run
+     * fails with VC_EINTERNAL at the first difference, vc_errmsg() says which, the
+     * log shows both states. For finding faults of the engine: slow, twice the
+     * memory, one vCPU (VC_ENOTSUP for more). RAM that the embedder changes through
+     * a pointer while the vCPU runs may show as a difference. */
+    VC_ENGINE_LOCKSTEP = 3
 };
 
 struct vc_vm_opts {

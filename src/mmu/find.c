@@ -62,6 +62,7 @@ void *mem_ptr(struct mem *mem, uint64_t gpa, size_t len)
     const struct mem_region *r = mem_find_run(atomic_load(&mem->map), gpa, &run);
     void *p = r && len <= run ? r->host + (gpa - r->gpa) : NULL;
     mem_unpin(mem, slot);
+    atomic_store(&mem->lent, true);
     return p;
 }
 

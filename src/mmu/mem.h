@@ -64,6 +64,10 @@ struct mem {
      * there. It must not change the map. */
     void (*code_hit)(void *ctx, uint64_t gpa_page, uint64_t lines);
     void *code_ctx;
+    /* Called after a copy into RAM, from any thread; or NULL. */
+    void (*wrote)(void *ctx, uint64_t gpa, uint64_t len);
+    void *wrote_ctx;
+    _Atomic bool lent; /* a pointer into RAM was given away: it changes without notice */
 };
 
 int mem_init(struct mem *mem, uint64_t quota);

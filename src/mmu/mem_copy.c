@@ -74,6 +74,8 @@ static bool transfer(struct mem *mem, uint64_t gpa, void *out, const void *in, u
         done += run;
     }
     mem_unpin(mem, slot);
+    if (in && ok && mem->wrote)
+        mem->wrote(mem->wrote_ctx, gpa, len);
     return ok;
 }
 

@@ -171,7 +171,7 @@ vc_vm *vc_open(const char *backend, const struct vc_vm_opts *opts)
     struct vc_vm_opts o = {.size = sizeof o, .log_level = VC_LOG_INFO};
     if (opts && args_in(&o, sizeof o, opts, "vm_opts"))
         return NULL;
-    if (o.engine > VC_ENGINE_JIT) {
+    if (o.engine > VC_ENGINE_LOCKSTEP) {
         err_set(VC_EINVAL, "engine %u is not one of VC_ENGINE_*", o.engine);
         return NULL;
     }

@@ -67,7 +67,7 @@ static void run_all(const char *name, uint32_t engine, const struct vc_probe_inf
         }
 }
 
-/* emu runs code in two ways. */
+/* emu runs code in several ways. */
 static bool has_engine(const char *name, uint32_t engine)
 {
     struct vc_vm_opts opts = {.size = sizeof opts, .engine = engine};
@@ -84,7 +84,7 @@ static bool has_engine(const char *name, uint32_t engine)
 
 int main(int argc, char **argv)
 {
-    static const uint32_t engines[] = {VC_ENGINE_AUTO, VC_ENGINE_JIT};
+    static const uint32_t engines[] = {VC_ENGINE_AUTO, VC_ENGINE_JIT, VC_ENGINE_LOCKSTEP};
     struct counts c = {0, 0, 0};
     unsigned backends = 0;
     const char *name;

@@ -8,7 +8,9 @@ void rig_fail(struct rig *r, const char *fmt, ...)
 {
     va_list ap;
     printf("FAIL %s on %s%s: ", r->snippet->name, r->backend,
-           r->engine == VC_ENGINE_JIT ? " (translated)" : "");
+           r->engine == VC_ENGINE_JIT        ? " (translated)"
+           : r->engine == VC_ENGINE_LOCKSTEP ? " (lockstep)"
+                                             : "");
     va_start(ap, fmt);
     vprintf(fmt, ap);
     va_end(ap);

@@ -5,6 +5,7 @@
 #include "access.h"
 #include "block.h"
 #include "fetch.h"
+#include "lockstep/lockstep.h"
 #include "sys/sys.h"
 #include "tlb.h"
 
@@ -61,7 +62,8 @@ static struct target translate(struct emu *c, const struct op *op, enum tlb_priv
     if (kind == TLB_W)
         mem_mark_dirty(t.region, w.gpa);
     c->tlbs->keys |= w.keys;
-    tlb_fill(c, priv, kind, lin, t.host - (lin & 4095), mem_code_word(t.region, w.gpa), &w);
+    tlb_fill(c, priv, kind, lin, t.host - (lin & 4095),
+             c->store_watch ? c->store_watch : mem_code_word(t.region, w.gpa), &w);
     return t;
 }
 
@@ -232,6 +234,8 @@ static void store_part(struct emu *c, const struct op *op, const struct target *
 {
     if (t->host) {
         copy_sized(t->host, buf, n);
+        if (unlikely(c->store_watch))
+            lockstep_stored(c, t->gpa, n);
         /* Who decodes sees to it that this look is not too early (block.c). */
         if (unlikely(atomic_load_explicit(mem_code_word(t->region, t->gpa), memory_order_relaxed)))
             mem_stored(c->env->mem, t->region, t->gpa, n);
@@ -317,6 +321,12 @@ void access_stored_code(struct emu *c, uint64_t lin, unsigned size)
     const struct tlb_ent *e = &c->tlb->e[TLB_W][i];
     unsigned lo = (unsigned)(lin & 4095) >> 6, hi = (unsigned)((lin & 4095) + size - 1) >> 6;
     uint64_t lines = (hi == 63 ? UINT64_MAX : BIT64(hi + 1) - 1) & ~(BIT64(lo) - 1);
+    if (unlikely(c->store_watch)) {
+        uint64_t gpa = c->tlb->wx[i].phys | (lin & 4095);
+        lockstep_stored(c, gpa, size);
+        mem_stored(c->env->mem, mem_find(c->env->mem, gpa), gpa, size);
+        return;
+    }
     if (!(atomic_load(c->tlb->wx[i].code) & lines))
         return;
     c->stats.smc++;
@@ -335,6 +345,8 @@ void *emu_rmw_ptr(struct emu *c, const struct op *op, uint64_t lin, unsigned siz
     struct target t = translate(c, op, tlb_priv(c), TLB_W, lin);
     if (t.host) {
         note_data_break(c, lin, size, true);
+        if (unlikely(c->store_watch))
+            lockstep_stored(c, t.gpa, size);
         /* Entries of the set that matches nothing cannot report code. */
         if (c->tlb == &c->tlbs->never && atomic_load(mem_code_word(t.region, t.gpa)))
             code_hit(c->vm, t.gpa & PAGE_MASK_4K, UINT64_MAX);

@@ -2,6 +2,7 @@
  * The `emu` backend: opening a partition's engine, its vCPUs, and the table. */
 #include "block.h"
 #include "jit/jit.h"
+#include "lockstep/lockstep.h"
 #include "run.h"
 #include "state.h"
 #include "sys/sys.h"
@@ -37,6 +38,7 @@ static void emu_close(struct backend_vm *bvm)
         vm->env.mem->code_hit = NULL;
         vm->env.mem->code_ctx = NULL;
     }
+    lockstep_close(vm);
     code_cache_free(vm->code);
     thunk_cache_free(vm->thunks);
     jit_free(vm->jit);
@@ -47,7 +49,7 @@ static void emu_close(struct backend_vm *bvm)
 
 static bool wants_jit(uint32_t engine)
 {
-    return engine == VC_ENGINE_JIT;
+    return engine == VC_ENGINE_JIT || engine == VC_ENGINE_LOCKSTEP;
 }
 
 /* Who asked for the translator is told why it is not to be had here; who left the
@@ -91,6 +93,13 @@ static int emu_open(const struct vc_vm_opts *opts, const struct cpu_env *env,
         emu_close((struct backend_vm *)vm);
         return vc_errcode();
     }
+    if (opts->engine == VC_ENGINE_LOCKSTEP) {
+        int rc = lockstep_open(vm, opts);
+        if (rc) {
+            emu_close((struct backend_vm *)vm);
+            return rc;
+        }
+    }
     env->mem->code_ctx = vm;
     env->mem->code_hit = code_hit;
     *out = (struct backend_vm *)vm;
@@ -102,6 +111,8 @@ static int emu_open(const struct vc_vm_opts *opts, const struct cpu_env *env,
 static void emu_map_changed(struct backend_vm *bvm)
 {
     struct emu_vm *vm = (struct emu_vm *)bvm;
+    if (vm->lockstep)
+        lockstep_map_changed(vm);
     code_drop_all(vm->code);
     pthread_mutex_lock(&vm->lock);
     for (unsigned i = 0; i < EMU_MAX_CPUS; i++)
@@ -122,6 +133,7 @@ static void emu_cpu_free(struct backend_cpu *bc)
     }
     if (c->mail)
         atomic_store(&c->mail->doorbell, NULL);
+    lockstep_detach(c);
     tlb_free(c);
     free(c->trans);
     free(c->jcache);
@@ -168,6 +180,10 @@ static int emu_cpu_new(struct backend_vm *bvm, vc_cpu *handle, unsigned index,
     }
     atomic_store(&c->jcache->seen, UINT64_MAX);
     c->self = c;
+    if (vm->lockstep && lockstep_attach(c)) {
+        emu_cpu_free((struct backend_cpu *)c);
+        return vc_errcode();
+    }
     atomic_store(&mail->doorbell, &c->icount_check);
     emu_reset(c, false);
     pthread_mutex_lock(&vm->lock);

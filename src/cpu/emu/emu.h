@@ -265,6 +265,10 @@ struct emu {
     struct vc_exit *exit;
     int exit_rc;
     struct vc_stats stats;
+    struct lockstep *lockstep; /* NULL but for both vCPUs of lockstep/ */
+    /* Of lockstep's reference: a word that is never 0, in place of the words of lines
+     * that hold code, so that every store reports itself. Else NULL. */
+    _Atomic uint64_t *store_watch;
 };
 
 /* The partition's part of the engine. */
@@ -273,6 +277,7 @@ struct emu_vm {
     struct code_cache *code;
     struct thunk_cache *thunks;
     struct jit *jit;               /* NULL: interpreted only */
+    struct lockstep *lockstep;     /* NULL: not compared */
     _Atomic uint64_t translations; /* made so far: jit_seen() */
     struct emu *cpu[64];
     unsigned ncpu;

@@ -27,6 +27,14 @@ static inline uint64_t flags_get(const struct emu *c)
 {
     return c->rflags | flags_arith(c);
 }
+/* The same for a guest's eyes: PUSHF, LAHF, SYSCALL (op: which one), or the frame of
+ * an event (op: NULL). Here lockstep's two sides agree on flags that the manual
+ * leaves undefined. */
+uint64_t lockstep_flags(struct emu *c, const struct op *op);
+static inline uint64_t flags_shown(struct emu *c, const struct op *op)
+{
+    return unlikely(c->lockstep) ? lockstep_flags(c, op) : flags_get(c);
+}
 static inline void flags_set_arith(struct emu *c, uint32_t v)
 {
     c->cc_op = CC_FLAGS;

@@ -6,6 +6,7 @@
 #include "block.h"
 #include "flags.h"
 #include "jit/jit.h"
+#include "lockstep/lockstep.h"
 #include "sys/sys.h"
 #include "../../base/err.h"
 
@@ -166,6 +167,8 @@ static void take_irq(struct emu *c)
     if (vector < 0)
         return;
     c->stats.irqs++;
+    if (unlikely(c->lockstep))
+        lockstep_event(c, EV_EXTINT, (unsigned)vector);
     deliver(c, EV_EXTINT, (unsigned)vector, false, 0);
 }
 
@@ -217,6 +220,8 @@ static void take_pending(struct emu *c)
     take_flush(c, p);
     if (p & PEND_STOP)
         mail_clear(c->mail, PEND_STOP);
+    if (unlikely(c->lockstep) && p & (PEND_INIT | PEND_SIPI))
+        lockstep_forget(c);
     if (p & PEND_INIT) {
         take_init(c);
         return;
@@ -233,6 +238,8 @@ static void take_pending(struct emu *c)
         if (!mail_clear(c->mail, PEND_NMI))
             return;
         c->nmi_masked = true;
+        if (unlikely(c->lockstep))
+            lockstep_event(c, EV_NMI, EXC_NMI);
         deliver(c, EV_NMI, EXC_NMI, false, 0);
         return;
     }
@@ -358,6 +365,10 @@ static void step_exact(struct emu *c)
 static _Noreturn void loop(struct emu *c)
 {
     for (;;) {
+        if (unlikely(c->lockstep)) {
+            check_budget(c);
+            lockstep_turn(c);
+        }
         uint32_t p = atomic_load_explicit(&c->mail->pending, memory_order_acquire);
         if (unlikely((p & c->pend_mask) | c->halted | c->wait_sipi)) {
             take_pending(c);
@@ -453,6 +464,99 @@ static void count_fault(struct emu *c)
     }
 }
 
+/* ---- following another vCPU -------------------------------------------------------------- */
+
+/* The string instruction at c->rip, up to where its count is goal->rcx: as many
+ * iterations, as if they were all. */
+static void part_of_string(struct emu *c, const struct emu_goal *goal)
+{
+    struct block *b = block_lookup(c);
+    const struct op *op = b->op;
+    uint64_t mask = op->asize == 8 ? UINT64_MAX : op->asize == 4 ? UINT32_MAX : UINT16_MAX;
+    uint64_t n = (c->gpr[R_RCX] - goal->rcx) & mask;
+
+    if (!(op->flags & (OP_REP | OP_REPNE)) || (c->gpr[R_RCX] & mask) < n)
+        return;
+    reg_write(c, R_RCX * 8, op->asize, n);
+    do
+        step_exact(c);
+    while (c->rip == goal->rip && c->icount == goal->icount);
+    if ((c->gpr[R_RCX] & mask) == 0 && c->icount == goal->icount + 1) {
+        reg_write(c, R_RCX * 8, op->asize, goal->rcx);
+        c->rip = goal->rip;
+        c->icount = goal->icount;
+    }
+}
+
+static void note_step(struct emu *c, struct emu_goal *goal, uint64_t phys)
+{
+    goal->trail[goal->ntrail++ % GOAL_TRAIL] = (struct emu_step){c->rip, c->icount, phys};
+}
+
+enum goal_end emu_run_to(struct emu *c, struct emu_goal *goal)
+{
+    jmp_buf jb;
+    c->jmp = c->run_jmp = &jb;
+    atomic_store_explicit(&c->icount_check, 0, memory_order_relaxed);
+
+    int j = setjmp(jb);
+    if (j == J_EXIT)
+        return c->icount == goal->icount && c->stats.exceptions == goal->faults ? GOAL_REACHED
+                                                                                : GOAL_LEFT;
+    if (j == J_FAULT) {
+        c->jmp = c->run_jmp;
+        deliver_fault(c);
+        if (c->icount != goal->icount || c->stats.exceptions != goal->faults)
+            return GOAL_MISSED;
+    }
+    for (;;) {
+        if (c->icount > goal->icount || c->stats.exceptions > goal->faults)
+            return GOAL_MISSED;
+        if (c->icount == goal->icount && c->stats.exceptions == goal->faults)
+            break;
+        if (c->halted)
+            return GOAL_MISSED;
+        if (c->mode & MODE_STEP) {
+            note_step(c, goal, NO_PAGE);
+            step(c);
+            continue;
+        }
+        struct block *b = block_lookup(c);
+        note_step(c, goal, b->phys2 == NO_PAGE ? b->phys : NO_PAGE);
+        if (b->nops > goal->icount - c->icount) {
+            step_exact(c);
+            continue;
+        }
+        c->block = b;
+        c->gpr[R_IPB] = c->rip;
+        c->icount += b->nops;
+        op_handler(b->op)(c, b->op);
+    }
+    if (c->rip == goal->rip && c->gpr[R_RCX] != goal->rcx) {
+        if (c->mode & MODE_STEP)
+            step(c); /* one iteration */
+        else
+            part_of_string(c, goal);
+    }
+    c->block = NULL;
+    c->op = NULL;
+    return GOAL_REACHED;
+}
+
+bool emu_take(struct emu *c, enum emu_event type, unsigned vector)
+{
+    jmp_buf jb;
+    c->jmp = c->run_jmp = &jb;
+    if (setjmp(jb))
+        return false;
+    c->block = NULL;
+    c->op = NULL;
+    deliver(c, type, vector, false, 0);
+    return true;
+}
+
+/* ---- a run ------------------------------------------------------------------------------- */
+
 int emu_run(struct emu *c, const struct vc_budget *budget, struct vc_exit *exit)
 {
     jmp_buf jb;
@@ -471,6 +575,8 @@ int emu_run(struct emu *c, const struct vc_budget *budget, struct vc_exit *exit)
     take_answer(c);
     code_online(c);
     emu_mode_changed(c);
+    if (c->lockstep)
+        lockstep_begin(c);
 
     int j = setjmp(jb);
     if (j != J_EXIT) {
@@ -484,6 +590,10 @@ int emu_run(struct emu *c, const struct vc_budget *budget, struct vc_exit *exit)
             finish_restarted(c);
         }
         loop(c);
+    }
+    if (c->lockstep && lockstep_end(c)) {
+        c->exit->kind = VC_EXIT_FAILED;
+        c->exit_rc = VC_EINTERNAL;
     }
     jit_off(c);
     code_offline(c);

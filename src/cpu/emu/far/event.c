@@ -43,7 +43,7 @@ static bool pushes_rf(const struct emu *c, const struct event *ev)
 
 static void deliver_real(struct emu *c, const struct event *ev)
 {
-    uint64_t frame[3] = {flags_get(c), c->seg[SEG_CS].sel, c->rip};
+    uint64_t frame[3] = {flags_shown(c, NULL), c->seg[SEG_CS].sel, c->rip};
     unsigned slot = ev->vector * 4;
     struct stack st;
     uint8_t vec[4];
@@ -146,7 +146,7 @@ static void deliver_gate(struct emu *c, const struct event *ev)
         frame[n++] = c->seg[SEG_SS].sel;
         frame[n++] = c->gpr[R_RSP];
     }
-    frame[n++] = flags_get(c) | (ev->rf ? FL_RF : 0);
+    frame[n++] = flags_shown(c, NULL) | (ev->rf ? FL_RF : 0);
     frame[n++] = c->seg[SEG_CS].sel;
     frame[n++] = c->rip;
     if (ev->has_err)

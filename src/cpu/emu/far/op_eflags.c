@@ -8,7 +8,7 @@ static void do_pushf(struct emu *c, const struct op *op)
 {
     if (v86_mode(c) && iopl(c) != 3)
         emu_gp0(c, op);
-    push_value(c, op, flags_get(c) & ~(uint64_t)(FL_VM | FL_RF), op->opsize);
+    push_value(c, op, flags_shown(c, op) & ~(uint64_t)(FL_VM | FL_RF), op->opsize);
     NEXT;
 }
 

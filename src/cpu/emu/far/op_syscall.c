@@ -41,7 +41,7 @@ static void do_syscall(struct emu *c, const struct op *op)
         if (!canonical(c, target))
             emu_gp0(c, op);
         c->gpr[R_RCX] = next;
-        c->gpr[11] = flags_get(c) & ~(uint64_t)FL_RF;
+        c->gpr[11] = flags_shown(c, op) & ~(uint64_t)FL_RF;
         flags_set(c, flags_get(c) & ~(c->fmask | FL_RF | FL_VM));
         flat_cs_ss(c, cs, ATTR_CODE64, (uint16_t)(cs + 8), 0);
         flags_loaded(c, target);

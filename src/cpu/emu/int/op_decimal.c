@@ -131,7 +131,7 @@ static void op_std(struct emu *c, const struct op *op)
 
 static void op_lahf(struct emu *c, const struct op *op)
 {
-    AH = (uint8_t)(flags_arith(c) | 2);
+    AH = (uint8_t)((flags_shown(c, op) & 0xd5) | 2);
     NEXT;
 }
 

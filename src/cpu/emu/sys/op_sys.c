@@ -4,6 +4,7 @@
  * raises #UD: MONITOR, MWAIT, RSM, the instructions of VMX and SVM among them. */
 #include "../simd/fpu.h"
 #include "sys.h"
+#include "../lockstep/lockstep.h"
 #include <sys/random.h>
 
 static void put_edx_eax(struct emu *c, uint64_t v)
@@ -287,6 +288,10 @@ static OUTLINE void random_number(struct emu *c, const struct op *op, bool nativ
     uint64_t v = 0;
     bool ok = native ? host(&v) : getrandom(&v, sizeof v, GRND_NONBLOCK) == sizeof v;
 
+    if (unlikely(c->lockstep)) {
+        ok = lockstep_value(c, ok);
+        v = lockstep_value(c, v);
+    }
     reg_write(c, op->dst, op->opsize, ok ? v : 0);
     flags_set_arith(c, ok ? FL_CF : 0);
 }

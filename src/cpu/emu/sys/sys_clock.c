@@ -4,13 +4,15 @@
  * nanoseconds of it. */
 #include "sys.h"
 #include "msr.h"
+#include "../lockstep/lockstep.h"
 #include "../../../base/tsc.h"
 #include <time.h>
 #include <virtcore/vm.h>
 
 uint64_t emu_tsc(struct emu *c)
 {
-    return host_tsc() + c->tsc_offset;
+    uint64_t now = host_tsc() + c->tsc_offset;
+    return unlikely(c->lockstep) ? lockstep_value(c, now) : now;
 }
 
 /* ---- clock pages ----------------------------------------------------------------- */
