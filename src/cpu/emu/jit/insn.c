@@ -92,6 +92,29 @@ static bool rm_in_place(const struct tinsn *ti, const struct encoding *e, const 
     }
 }
 
+/* xchg of a register's two low bytes. */
+static void put_swap_bytes(struct asmbuf *a, unsigned reg)
+{
+    put8(a, 0x86);
+    put8(a, 0xc0u | (reg + 4) << 3 | reg);
+}
+
+static void put_encoded(struct trans *t, const struct tinsn *ti, struct encoding *e);
+
+/* AH..BH and memory: a host operand may need REX, which rules them out, so the
+ * register's bytes change places around the instruction. */
+static void put_high8(struct trans *t, const struct tinsn *ti, struct encoding *e)
+{
+    int reg = ti->zi.raw.modrm.reg & 3;
+    if (e->mem.base == reg || e->mem.index == reg)
+        put_collapse(t, &e->mem);
+    e->reg = reg;
+    e->high8 = false;
+    put_swap_bytes(&t->a, (unsigned)reg);
+    put_encoded(t, ti, e);
+    put_swap_bytes(&t->a, (unsigned)reg);
+}
+
 /* The instruction with host registers: homed ones go through scratch registers. */
 static void put_encoded(struct trans *t, const struct tinsn *ti, struct encoding *e)
 {
@@ -172,7 +195,10 @@ static void put_copy(struct trans *t, struct tinsn *ti, unsigned i)
         need_flags(t, needs);
     if (m && !align)
         e.mem = put_operand(t, m);
-    put_encoded(t, ti, &e);
+    if (m && e.high8)
+        put_high8(t, ti, &e);
+    else
+        put_encoded(t, ti, &e);
     if (m && m->write) {
         spill_flags(t, ti->live_after);
         put_stored(t, i, m, false);

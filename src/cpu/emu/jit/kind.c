@@ -141,8 +141,10 @@ static bool can_copy(const struct tinsn *ti, bool vector)
     if (m && (!address_possible(ti, m) || ti->op.msize > (vector ? 32 : 8) || !ti->op.msize ||
               !(ti->zi.attributes & ZYDIS_ATTRIB_HAS_MODRM) || moves_its_address(ti, m)))
         return false;
-    if (e.high8 && (m || e.low8 || ti->zi.raw.rex.W || needs_rex(e.reg) || needs_rex(e.rm) ||
-                    needs_rex(e.opc)))
+    /* Beside memory AH changes places with AL, which must not be named as well. */
+    if (e.high8 &&
+        (m ? ti->zi.mnemonic == ZYDIS_MNEMONIC_CMPXCHG
+           : e.low8 || ti->zi.raw.rex.W || needs_rex(e.reg) || needs_rex(e.rm) || needs_rex(e.opc)))
         return false;
     for (unsigned i = 0; i < ti->zi.operand_count; i++) {
         if (ti->zop[i].type != ZYDIS_OPERAND_TYPE_REGISTER)
