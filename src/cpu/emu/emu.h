@@ -244,7 +244,7 @@ struct emu {
     uint64_t jit_tmp, fill_addend;
     int64_t fuel; /* while translated code runs: fuel_base - fuel is icount */
     uint64_t fuel_base;
-    uint32_t refuels; /* portions of fuel until the dispatcher looks around */
+    uint64_t run_left; /* turns of a loop, for translated code */
     uint32_t jit_cont;
     struct block *unit; /* the instruction that is interpreted for translated code */
     struct jit_logs *slot_logs;

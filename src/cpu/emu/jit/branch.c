@@ -67,17 +67,23 @@ void trans_exit(struct trans *t, unsigned done, int64_t off, uint32_t live)
 {
     struct asmbuf *a = &t->a;
     spill_flags(t, live);
+    if (t->fast)
+        put_loop_stored(t);
     if (off < 0 || off > 4095) {
         put_ip(t, off);
         put_lookup_leave(t, done, IP_OFF, off);
         return;
     }
-    if (done && off > (int64_t)t->insn[done - 1].off)
-        lea_disp(a, H_R8, H_R8, -(int32_t)done); /* forward: no loop without a poll */
-    else
-        put_poll(t, done, IP_OFF, off);
+    put_poll(t, done, IP_OFF, off);
     if (off == (int64_t)t->start) {
-        jump_to(a, t->entry + a->to_exec);
+        if (!t->loop.on)
+            jump_to(a, t->entry + a->to_exec);
+        else if (t->loop.prologue)
+            jump_to(a, t->loop.prologue + a->to_exec);
+        else if (t->loop.nfrom < ARRAY_LEN(t->loop.from))
+            t->loop.from[t->loop.nfrom++] = jump_to(a, here(a));
+        else
+            t->failed = true;
         return;
     }
     struct jit_link *l = trans_own(t, sizeof *l);
@@ -178,6 +184,10 @@ void put_branch(struct trans *t, struct tinsn *ti, unsigned i)
 {
     static const struct access top = {
         .base = 4, .index = -1, .disp = -8, .seg = -1, .size = 8, .write = true};
+    if (t->fast && i == t->loop.last) {
+        put_loop_back(t, ti, i);
+        return;
+    }
     if (ti->kind == T_JCC) {
         put_jcc(t, ti, i);
         return;

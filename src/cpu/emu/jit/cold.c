@@ -42,7 +42,8 @@ struct cold *trans_cold_new(struct trans *t, unsigned i, enum cold_kind kind)
         t->ncold--;
     }
     struct cold *k = &t->cold[t->ncold++];
-    *k = (struct cold){.insn = i, .kind = kind, .flags = t->flags, .simd = t->simd};
+    *k = (struct cold){
+        .insn = i, .kind = kind, .flags = t->flags, .rm = t->rm, .simd = t->simd, .fast = t->fast};
     return k;
 }
 
@@ -93,9 +94,23 @@ static void put_where(struct trans *t, const struct cold *k)
 static void put_cold(struct trans *t, const struct cold *k)
 {
     struct asmbuf *a = &t->a;
+    t->fast = k->fast;
+    t->flags = k->flags;
+    t->rm = k->rm;
+    if (k->flags == IN_REGISTERS) /* C shall find them */
+        spill_flags(t, FL_ARITH);
     switch (k->kind) {
+    case COLD_LOOP_END:
+        trans_exit(t, k->insn + 1, t->insn[k->insn].off + t->insn[k->insn].op.len,
+                   t->insn[k->insn].live_after);
+        break;
+    case COLD_RUN_STORED:
+        put_site(t, k);
+        call_to(a, t->gates->stored);
+        put_resume(t, k);
+        jump_to(a, k->back);
+        break;
     case COLD_TAKEN:
-        t->flags = k->flags;
         trans_exit(t, k->insn + 1, t->insn[k->insn].op.disp, t->insn[k->insn].live_taken);
         break;
     case COLD_FILL:

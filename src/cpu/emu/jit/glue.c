@@ -119,6 +119,8 @@ static void slot_stored(struct emu *c, const struct jit_slot *slot, uint64_t lin
 {
     unsigned lo = (unsigned)(lin & 4095) >> 6, hi = (unsigned)((lin & 4095) + size - 1) >> 6;
     uint64_t lines = (hi == 63 ? UINT64_MAX : BIT64(hi + 1) - 1) & ~(BIT64(lo) - 1), gpa;
+    if (!size)
+        lines = UINT64_MAX; /* anywhere in the page */
     if (!(atomic_load(slot->code) & lines))
         return;
     c->stats.smc++;
@@ -186,7 +188,6 @@ static void refuel(struct emu *c)
     uint64_t first = min_u64(left, JIT_FUEL);
     c->fuel = (int64_t)first;
     c->fuel_base = c->icount + first;
-    c->refuels = (uint32_t)min_u64((left - first) / JIT_FUEL, 1000);
 }
 
 void jit_run(struct emu *c, struct block *b)

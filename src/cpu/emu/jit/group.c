@@ -15,7 +15,7 @@ struct value {
 };
 
 struct open {
-    unsigned lead;
+    unsigned lead; /* instruction */
     struct value base, index;
 };
 
@@ -193,14 +193,43 @@ static void find_access(struct tinsn *ti)
     }
 }
 
+/* ---- loops ----------------------------------------------------------------------------- */
+
+#define STEP_MAX 512 /* bytes a turn */
+
+/* Instruction i goes back to the block's start. Which accesses before it advance
+ * by constants? */
+static void find_steps(struct trans *t, const struct groups *g, unsigned i)
+{
+    for (unsigned n = 0; n < i; n++) {
+        struct tinsn *ti = &t->insn[n];
+        if (!ti->has_access || ti->lead >= 0 || ti->slot == JIT_NO_SLOT || !ti->invariant)
+            continue;
+        struct value base = value_of(g, ti->m.base), index = value_of(g, ti->m.index);
+        int64_t step = base.delta + (int64_t)((uint64_t)index.delta << ti->m.scale);
+        if (base.version || index.version || step > STEP_MAX || step < -STEP_MAX)
+            continue;
+        ti->steps = true;
+        ti->step = (int32_t)step;
+    }
+}
+
 void trans_accesses(struct trans *t)
 {
     struct groups g = {.nopen = 0};
     for (unsigned i = 0; i < t->n; i++) {
         struct tinsn *ti = &t->insn[i];
         find_access(ti);
-        if (ti->has_access && !join(t, &g, ti))
+        ti->steps = ti->invariant = false;
+        if (ti->has_access && !join(t, &g, ti)) {
+            struct value base = value_of(&g, ti->m.base), index = value_of(&g, ti->m.index);
+            int64_t start = base.delta + (int64_t)((uint64_t)index.delta << ti->m.scale);
             lead(t, &g, i);
+            ti->start = (int32_t)start;
+            ti->invariant = !base.version && !index.version && start == (int32_t)start;
+        }
         effects(&g, ti);
+        if ((ti->kind == T_JCC || ti->kind == T_JMP) && ti->op.disp == (int64_t)t->start)
+            find_steps(t, &g, i);
     }
 }

@@ -13,6 +13,13 @@ void put_callout(struct trans *t, struct tinsn *ti, unsigned i)
     t->simd = 0;
 }
 
+uint8_t trans_simd(const struct tinsn *ti)
+{
+    return ti->kind != T_VECTOR                                ? 0
+           : ti->zi.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX ? JIT_SIMD_AVX
+                                                               : JIT_SIMD_SSE;
+}
+
 /* What a slow path needs to know once the instruction is written. */
 static void finish_cold(struct trans *t, struct cold *k, const struct tinsn *ti)
 {
@@ -22,13 +29,8 @@ static void finish_cold(struct trans *t, struct cold *k, const struct tinsn *ti)
     k->reload = t->flags == IN_HOST && ti->live_after;
 }
 
-/* The guest's vectors into the host's registers, unless they are there. */
-static void put_simd_check(struct trans *t, struct tinsn *ti, unsigned i)
+void put_simd(struct trans *t, uint8_t need, unsigned i, uint8_t also)
 {
-    uint8_t need = ti->zi.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX ? JIT_SIMD_AVX : JIT_SIMD_SSE;
-    if (t->simd & need)
-        return;
-    spill_flags(t, ti->live_before);
     gs_op(&t->a, false, 0xf6, 0, EMU_OFF(simd_live)); /* test byte, need */
     put8(&t->a, need);
     struct cold *k = trans_cold_new(t, i, COLD_SIMD);
@@ -37,7 +39,17 @@ static void put_simd_check(struct trans *t, struct tinsn *ti, unsigned i)
     k->site = trans_site(t, i);
     if (k->site)
         k->site->size = need;
-    t->simd |= need | JIT_SIMD_SSE;
+    t->simd |= need | also;
+}
+
+/* The guest's vectors into the host's registers, unless they are there. */
+static void put_simd_check(struct trans *t, struct tinsn *ti, unsigned i)
+{
+    uint8_t need = trans_simd(ti);
+    if (t->simd & need)
+        return;
+    keep_flags(t, ti, i);
+    put_simd(t, need, i, JIT_SIMD_SSE);
 }
 
 /* ---- copies ---------------------------------------------------------------------- */
@@ -153,6 +165,13 @@ static void put_encoded(struct trans *t, const struct tinsn *ti, struct encoding
             gs_store(a, f[n].scratch, GPR_OFF((unsigned)f[n].guest));
 }
 
+void put_again(struct trans *t, const struct tinsn *ti)
+{
+    struct encoding e;
+    encoding_of(&e, &ti->zi, ti->zop, ti->bytes);
+    put_encoded(t, ti, &e);
+}
+
 static void put_align(struct trans *t, struct hmem *h, unsigned i, unsigned size)
 {
     struct asmbuf *a = &t->a;
@@ -176,16 +195,13 @@ static void put_copy(struct trans *t, struct tinsn *ti, unsigned i)
     encoding_of(&e, &ti->zi, ti->zop, ti->bytes);
     /* Flags that the instruction needs, or leaves and somebody needs. */
     uint32_t needs = ti->use | (ti->live_after & ~ti->def);
-    bool touches =
-        ti->use || ti->def || (ti->zi.cpu_flags && ti->zi.cpu_flags->modified & FL_ARITH);
+    bool touches = ti->use || trans_flags(ti);
     if (ti->kind == T_VECTOR)
         put_simd_check(t, ti, i);
     if (m) {
-        if (check_clobbers(t, i) || align || m->write)
-            spill_flags(t, ti->live_before);
-        struct cold *k = put_check(t, i, m);
-        if (k && ti->kind == T_VECTOR)
-            k->simd = t->simd;
+        if (access_clobbers(t, i) || align)
+            keep_flags(t, ti, i);
+        put_check(t, i, m);
     }
     if (align) {
         e.mem = put_operand(t, m);
@@ -199,8 +215,9 @@ static void put_copy(struct trans *t, struct tinsn *ti, unsigned i)
         put_high8(t, ti, &e);
     else
         put_encoded(t, ti, &e);
-    if (m && m->write) {
-        spill_flags(t, ti->live_after);
+    if (m && m->write && !access_free(t, i)) {
+        if (touches)
+            spill_flags(t, ti->live_after);
         put_stored(t, i, m, false);
     }
     for (unsigned n = first; n < t->ncold; n++)
@@ -212,8 +229,8 @@ static void put_copy(struct trans *t, struct tinsn *ti, unsigned i)
 
 static struct cold *stack_check(struct trans *t, struct tinsn *ti, unsigned i)
 {
-    if (check_clobbers(t, i) || ti->m.write)
-        spill_flags(t, ti->live_before);
+    if (access_clobbers(t, i))
+        keep_flags(t, ti, i);
     return put_check(t, i, &ti->m);
 }
 
@@ -236,7 +253,8 @@ static void put_push(struct trans *t, struct tinsn *ti, unsigned i)
     lea_disp(a, H_R9, H_R9, -8);
     struct access now = ti->m;
     now.disp = 0;
-    put_stored(t, i, &now, false);
+    if (!access_free(t, i))
+        put_stored(t, i, &now, false);
     finish_cold(t, k, ti);
 }
 

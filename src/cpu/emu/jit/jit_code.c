@@ -76,13 +76,22 @@ static void emit_enter(struct asmbuf *a)
 }
 
 /* Guest vectors and MXCSR between struct emu and the host's registers. */
-static void vector_moves(struct asmbuf *a, bool load)
+/* VEX-coded op xmm/ymm n, gs:[disp]; vex: the second prefix byte for n < 8. */
+static void vector_op(struct asmbuf *a, unsigned vex, unsigned opcode, unsigned n, uint32_t disp)
 {
-    for (unsigned n = 0; n < 16; n++) { /* vmovdqu ymm, gs:[] */
-        put8(a, 0x65);
-        put8(a, 0xc5), put8(a, (n & 8 ? 0x7eu : 0xfeu)), put8(a, load ? 0x6f : 0x7f);
-        put8(a, 0x04u | (n & 7) << 3), put8(a, 0x25), put32(a, EMU_OFF(ymm) + 32 * n);
-    }
+    put8(a, 0x65);
+    put8(a, 0xc5), put8(a, n & 8 ? vex & 0x7fu : vex), put8(a, opcode);
+    put8(a, 0x04u | (n & 7) << 3), put8(a, 0x25), put32(a, disp);
+}
+
+#define VEX_F3    0xfau /* vmovdqu xmm */
+#define VEX_F3_Y  0xfeu /* vmovdqu ymm */
+#define VEX_66_X0 0xf9u /* an operation with xmm0 as first source */
+
+static void vector_moves(struct asmbuf *a, unsigned vex, bool load)
+{
+    for (unsigned n = 0; n < 16; n++)
+        vector_op(a, vex, load ? 0x6f : 0x7f, n, EMU_OFF(ymm) + 32 * n);
 }
 
 static void mxcsr_op(struct asmbuf *a, bool load, uint32_t off)
@@ -93,7 +102,7 @@ static void mxcsr_op(struct asmbuf *a, bool load, uint32_t off)
 
 static void emit_vector_save(struct asmbuf *a)
 {
-    vector_moves(a, false);
+    vector_moves(a, VEX_F3_Y, false);
     mxcsr_op(a, false, EMU_OFF(mxcsr));
     mxcsr_op(a, true, EMU_OFF(host_mxcsr));
     put8(a, 0xc5), put8(a, 0xf8), put8(a, 0x77);  /* vzeroupper */
@@ -104,7 +113,19 @@ static void emit_vector_save(struct asmbuf *a)
 
 static void emit_vector_load(struct asmbuf *a)
 {
-    vector_moves(a, true);
+    /* Upper halves that are zero are left as VZEROUPPER leaves them: while the
+     * processor holds them for dirty, each scalar SSE instruction depends on the
+     * last one that wrote its register. */
+    vector_op(a, VEX_F3, 0x6f, 0, EMU_OFF(ymm) + 16);
+    for (unsigned n = 1; n < 16; n++)
+        vector_op(a, VEX_66_X0, 0xeb, 0, EMU_OFF(ymm) + 32 * n + 16);          /* vpor */
+    put8(a, 0xc4), put8(a, 0xe2), put8(a, 0x79), put8(a, 0x17), put8(a, 0xc0); /* vptest */
+    uint8_t *clean = jump_cc(a, 4, NULL);
+    vector_moves(a, VEX_F3_Y, true);
+    uint8_t *done = jump_to(a, here(a));
+    patch_here(a, clean);
+    vector_moves(a, VEX_F3, true);
+    patch_here(a, done);
     mxcsr_op(a, true, EMU_OFF(mxcsr));
     gs_op(a, false, 0x8a, H_R11, EMU_OFF(simd_may));
     gs_op(a, false, 0x88, H_R11, EMU_OFF(simd_live));
@@ -199,21 +220,30 @@ static void emit_fill(struct asmbuf *a, const uint8_t *callout, const uint8_t *s
     jump_to(a, callout);
 }
 
-/* Goes on at once when nothing waits and the next look around is not due. */
+/* Fuel for as far as the next look around, in portions, unless something waits. */
 static void emit_poll(struct asmbuf *a, const uint8_t *leave_r10)
 {
-    put8(a, 0x65), put8(a, 0x48), put8(a, 0x83), put8(a, 0x3c), put8(a, 0x25);
-    put32(a, EMU_OFF(icount_check)), put8(a, 0); /* cmp qword, 0 */
-    uint8_t *bell = jump_cc(a, 4, NULL);
-    put8(a, 0x65), put8(a, 0x83), put8(a, 0x2c), put8(a, 0x25);
-    put32(a, EMU_OFF(refuels)), put8(a, 1);                          /* sub dword, 1 */
-    uint8_t *due = jump_cc(a, 8, NULL);                              /* js */
-    put8(a, 0x49), put8(a, 0x81), put8(a, 0xc0), put32(a, JIT_FUEL); /* add r8 */
-    put8(a, 0x65), put8(a, 0x48), put8(a, 0x81), put8(a, 0x04), put8(a, 0x25);
-    put32(a, EMU_OFF(fuel_base)), put32(a, JIT_FUEL);
+    push_pop(a, 0x50, H_RAX);
+    push_pop(a, 0x50, H_RCX);
+    gs_load(a, H_RAX, EMU_OFF(icount_check)); /* 0: the bell rang */
+    gs_load(a, H_RCX, EMU_OFF(fuel_base));
+    reg_op(a, 0x29, H_RCX, H_R8); /* rcx: instructions done */
+    reg_op(a, 0x39, H_RAX, H_RCX);
+    uint8_t *due = jump_cc(a, 6, NULL); /* jbe */
+    reg_op(a, 0x29, H_RAX, H_RCX);
+    put8(a, 0x48), put8(a, 0x3d), put32(a, JIT_FUEL); /* cmp rax */
+    uint8_t *less = jump_cc(a, 6, NULL);
+    put8(a, 0xb8), put32(a, JIT_FUEL); /* mov eax */
+    patch_here(a, less);
+    mov_reg(a, H_R8, H_RAX);
+    reg_op(a, 0x01, H_RCX, H_R8);
+    gs_store(a, H_RCX, EMU_OFF(fuel_base));
+    push_pop(a, 0x58, H_RCX);
+    push_pop(a, 0x58, H_RAX);
     put8(a, 0xc3);
-    patch_here(a, bell);
     patch_here(a, due);
+    push_pop(a, 0x58, H_RCX);
+    push_pop(a, 0x58, H_RAX);
     rsp_add(a, 8);
     jump_to(a, leave_r10);
 }

@@ -142,9 +142,16 @@ static struct cold *check_tlb(struct trans *t, unsigned i, const struct access *
     return k;
 }
 
-bool check_clobbers(const struct trans *t, unsigned i)
+bool access_free(const struct trans *t, unsigned i)
 {
-    return t->insn[i].has_access && t->insn[i].lead < 0;
+    const struct tinsn *ti = &t->insn[i];
+    return t->fast && ti->has_access && t->insn[ti->lead >= 0 ? ti->lead : (int)i].steps;
+}
+
+bool access_clobbers(const struct trans *t, unsigned i)
+{
+    const struct tinsn *ti = &t->insn[i];
+    return ti->has_access && (ti->lead < 0 || ti->m.write) && !access_free(t, i);
 }
 
 struct cold *put_check(struct trans *t, unsigned i, const struct access *m)
@@ -153,8 +160,8 @@ struct cold *put_check(struct trans *t, unsigned i, const struct access *m)
     struct cold *k;
 
     t->slot = ti->slot;
-    if (m == &ti->m && ti->lead >= 0) {
-        t->slot = t->insn[ti->lead].slot;
+    if (m == &ti->m && (ti->lead >= 0 || access_free(t, i))) {
+        t->slot = t->insn[ti->lead >= 0 ? ti->lead : (int)i].slot;
         gs_load(&t->a, H_R11, JIT_SLOT_OFF(t->slot, addend));
         return NULL;
     }

@@ -74,7 +74,7 @@ static uint32_t live_at_ip(struct trans *t, int64_t off)
 
 static void liveness(struct trans *t)
 {
-    uint32_t live = live_at_ip(t, t->end);
+    uint32_t live = live_at_ip(t, t->end), need = 0;
     for (unsigned i = t->n; i-- > 0;) {
         struct tinsn *ti = &t->insn[i];
         flags_effect(&ti->zi, ti->zop, &ti->use, &ti->def);
@@ -85,13 +85,17 @@ static void liveness(struct trans *t)
             live |= ti->live_taken;
         } else if (ti->kind == T_JMP || ti->kind == T_CALL) {
             live = ti->live_after = live_at_ip(t, ti->op.disp);
+            need = 0;
         } else if (ti->kind == T_RET || ti->kind == T_JMP_IND || ti->kind == T_CALL_IND) {
             live = ti->live_after = FL_ARITH;
+            need = 0;
         } else if (ti->kind == T_CALLOUT || ti->kind == T_END) {
             ti->use = FL_ARITH;
             ti->def = 0;
         }
         live = (live & ~ti->def) | ti->use;
+        need = (need & ~ti->def) | ti->use;
+        ti->need_before = need;
         if (trans_may_fault(ti))
             live = FL_ARITH; /* a fault's frame shows them all */
         ti->live_before = live;
@@ -158,10 +162,16 @@ struct jit_block *jit_translate(struct emu *c, struct block *b, const uint8_t *p
     liveness(t);
     t->flags = IN_MEMORY;
     put_entry(t);
-    for (unsigned i = 0; i < t->n && !t->failed && !t->a.full; i++)
+    t->loop.start = t->a.w;
+    t->loop.on = loop_find(t);
+    for (unsigned i = 0; i < t->n && !t->failed && !t->a.full; i++) {
         trans_insn(t, &t->insn[i], i);
+        remat_step(t, i);
+    }
     if (!t->ended)
         trans_exit(t, t->n, t->end, live_at_ip(t, t->end));
+    if (t->loop.on && !t->failed && !t->a.full)
+        put_loop(t);
     trans_cold(t);
     struct jit_block *jb = t->failed || t->a.full ? NULL : finish(t);
     if (!jb) {

@@ -48,6 +48,7 @@ struct tinsn {
     unsigned off; /* in the page */
     enum trans_kind kind;
     uint32_t use, def, live_before, live_after, live_taken;
+    uint32_t need_before; /* of live_before: what instructions read, not only faults show */
     bool has_access;
     struct access m;
     /* Its group: the first access with the same base, whose check serves all. */
@@ -56,20 +57,47 @@ struct tinsn {
     bool group_write; /* of a lead: some access of the group writes */
     bool grouped;     /* of a lead: it has followers */
     uint32_t slot;    /* of a lead */
+    /* Of a lead in a loop: is its base but a constant off that at the loop's start?
+     * Then start is the constant, and when it steps, it grows by step in each turn. */
+    bool invariant, steps;
+    int32_t start, step;
 };
 
 /* Where the arithmetic flags are. */
-enum flags_place { IN_MEMORY, IN_HOST };
+enum flags_place { IN_MEMORY, IN_HOST, IN_REGISTERS };
+
+/* How flags are made again from guest registers. */
+struct remat {
+    enum { REMAT_NOT, REMAT_AGAIN, REMAT_RESULT, REMAT_ADD, REMAT_SUB } how;
+    unsigned insn; /* that set them */
+    int a, b;      /* registers that must be as then; -1 */
+};
+
+/* A block that ends in a jump to its own start has a second body, entered when
+ * what it steps through lies in one page for some turns to come. */
+struct loop {
+    bool on;
+    unsigned last;     /* instruction that jumps back */
+    bool saves;        /* flags are in memory at each turn's start */
+    uint8_t need_simd; /* JIT_SIMD_* */
+    uint8_t *start;    /* of the checked body */
+    uint8_t *prologue; /* NULL: not written yet */
+    uint8_t *second;   /* the second body */
+    uint8_t *from[4];  /* jumps that wait for the prologue */
+    unsigned nfrom;
+};
 
 /* Code out of the way: a slow path, written after the block. */
 enum cold_kind {
-    COLD_FILL,    /* a page check failed */
-    COLD_CALLOUT, /* the interpreter does the instruction */
-    COLD_STORED,  /* stored to a page with code */
-    COLD_TAKEN,   /* a branch is taken */
-    COLD_SIMD,    /* vectors are not live */
-    COLD_POLL,    /* out of fuel */
-    COLD_MISS     /* r11: a jump cache entry that is not the one; leave to [r10] */
+    COLD_FILL,       /* a page check failed */
+    COLD_CALLOUT,    /* the interpreter does the instruction */
+    COLD_STORED,     /* stored to a page with code */
+    COLD_TAKEN,      /* a branch is taken */
+    COLD_SIMD,       /* vectors are not live */
+    COLD_POLL,       /* out of fuel */
+    COLD_LOOP_END,   /* a loop's second body is left at its end */
+    COLD_RUN_STORED, /* a page that it stored to has code by now */
+    COLD_MISS        /* r11: a jump cache entry that is not the one; leave to [r10] */
 };
 enum cold_ip {
     IP_OFF,  /* an offset of the page */
@@ -88,9 +116,11 @@ struct cold {
     unsigned insn;
     bool reload; /* flags to the host's before it goes on after the instruction */
     enum flags_place flags;
-    uint8_t simd; /* JIT_SIMD_*: live in the main path */
+    struct remat rm; /* when they are in registers */
+    uint8_t simd;    /* JIT_SIMD_*: live in the main path */
+    bool fast;       /* in a loop's second body */
 };
-#define COLD_MAX (4 * TRANS_MAX + 8)
+#define COLD_MAX (8 * TRANS_MAX)
 
 struct trans {
     struct emu *c;
@@ -104,6 +134,9 @@ struct trans {
     unsigned n;
     bool failed, ended, undecodable;
     enum flags_place flags;
+    struct remat rm; /* of the flags in the host's, or in registers */
+    struct loop loop;
+    bool fast;     /* writing the loop's second body */
     uint8_t simd;  /* JIT_SIMD_* that are live for sure */
     uint32_t slot; /* of the last check */
     struct jit_chunk *owned;
@@ -129,6 +162,7 @@ enum trans_kind trans_kind(const struct tinsn *ti);
 bool trans_may_fault(const struct tinsn *ti);
 /* The memory operand, or NULL. */
 const ZydisDecodedOperand *trans_memory(const struct tinsn *ti);
+uint8_t trans_simd(const struct tinsn *ti); /* JIT_SIMD_* that it needs */
 bool trans_must_align(const struct tinsn *ti);
 bool address_possible(const struct tinsn *ti, const ZydisDecodedOperand *m);
 
@@ -139,8 +173,10 @@ void trans_accesses(struct trans *t);
 /* Makes sure that the access is possible and r11 the addend. NULL: it was known
  * before. Clobbers r10 and, unless NULL, flags. */
 struct cold *put_check(struct trans *t, unsigned i, const struct access *m);
-/* Will put_check have to write code that clobbers flags? */
-bool check_clobbers(const struct trans *t, unsigned i);
+/* Is the access checked by nothing in its place? */
+bool access_free(const struct trans *t, unsigned i);
+/* Will the instruction's access have to write code that clobbers flags? */
+bool access_clobbers(const struct trans *t, unsigned i);
 /* The host operand, once r11 is the addend. May use r10, keeps flags. */
 struct hmem put_operand(struct trans *t, const struct access *m);
 /* r11 alone, so that r10 is free. */
@@ -169,18 +205,29 @@ void put_ip(struct trans *t, int64_t off);
 /* ---- flags to and from memory ----------------------------------------------------- */
 void put_flags_save(struct trans *t);
 void put_flags_load(struct trans *t);
-/* Before code that clobbers flags of which `live` matter. */
-static inline void spill_flags(struct trans *t, uint32_t live)
-{
-    if (t->flags == IN_HOST && live)
-        put_flags_save(t);
-    t->flags = IN_MEMORY;
-}
-static inline void need_flags(struct trans *t, uint32_t live)
-{
-    if (t->flags == IN_MEMORY && live)
-        put_flags_load(t);
-    t->flags = IN_HOST;
-}
+/* To memory, as far as they live, before code that clobbers them. */
+void spill_flags(struct trans *t, uint32_t live);
+/* To where slow paths find them, before instruction i's check. */
+void keep_flags(struct trans *t, const struct tinsn *ti, unsigned i);
+/* To the host's. */
+void need_flags(struct trans *t, uint32_t live);
+
+/* ---- remat.c ------------------------------------------------------------------------ */
+bool trans_flags(const struct tinsn *ti);
+bool trans_writes(const struct tinsn *ti, int guest);
+struct remat remat_of(const struct tinsn *ti, unsigned i);
+void put_remat(struct trans *t, const struct remat *r);
+void remat_step(struct trans *t, unsigned i);
+/* The instruction without memory operand once more. */
+void put_again(struct trans *t, const struct tinsn *ti);
+
+/* ---- loop.c --------------------------------------------------------------------------- */
+bool loop_find(struct trans *t);
+void put_loop(struct trans *t);
+/* Before the second body is left: did a page that it stored to get code? */
+void put_loop_stored(struct trans *t);
+void put_loop_back(struct trans *t, struct tinsn *ti, unsigned i);
+/* Vectors into the host's registers, or the interpreter does instruction i. */
+void put_simd(struct trans *t, uint8_t need, unsigned i, uint8_t also);
 
 #endif
