@@ -20,8 +20,7 @@ uint8_t trans_simd(const struct tinsn *ti)
                                                                : JIT_SIMD_SSE;
 }
 
-/* What a slow path needs to know once the instruction is written. */
-static void finish_cold(struct trans *t, struct cold *k, const struct tinsn *ti)
+void finish_cold(struct trans *t, struct cold *k, const struct tinsn *ti)
 {
     if (!k)
         return;
@@ -295,6 +294,7 @@ void trans_insn(struct trans *t, struct tinsn *ti, unsigned i)
         break;
     case T_COPY:
     case T_VECTOR: put_copy(t, ti, i); break;
+    case T_DIV: put_div(t, ti, i); break;
     case T_LEA: put_lea(t, ti); break;
     case T_PUSH: put_push(t, ti, i); break;
     case T_POP: put_pop(t, ti, i); break;

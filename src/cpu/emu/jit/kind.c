@@ -240,6 +240,11 @@ enum trans_kind trans_kind(const struct tinsn *ti)
             (gpr64(&ti->zop[0]) || (ti->zop[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE)))
             return T_PUSH;
         return T_CALLOUT;
+    case ZYDIS_MNEMONIC_DIV:
+    case ZYDIS_MNEMONIC_IDIV: {
+        const ZydisDecodedOperand *m = trans_memory(ti);
+        return !m || address_possible(ti, m) ? T_DIV : T_CALLOUT;
+    }
     case ZYDIS_MNEMONIC_LEAVE: return ti->op.opsize == 8 ? T_LEAVE : T_CALLOUT;
     case ZYDIS_MNEMONIC_POP: return ti->op.opsize == 8 && gpr64(&ti->zop[0]) ? T_POP : T_CALLOUT;
     default: break;
@@ -256,7 +261,7 @@ enum trans_kind trans_kind(const struct tinsn *ti)
 bool trans_may_fault(const struct tinsn *ti)
 {
     if (!ti->has_access)
-        return ti->kind == T_CALL_IND;
-    return ti->lead < 0 || ti->m.write || ti->kind == T_CALL_IND ||
+        return ti->kind == T_CALL_IND || ti->kind == T_DIV;
+    return ti->lead < 0 || ti->m.write || ti->kind == T_CALL_IND || ti->kind == T_DIV ||
            (ti->kind == T_VECTOR && trans_must_align(ti));
 }

@@ -10,6 +10,7 @@ static bool fits(const struct tinsn *ti, bool last)
     switch (ti->kind) {
     case T_COPY:
     case T_VECTOR:
+    case T_DIV:
     case T_LEA:
     case T_NOP:
     case T_JCC: return true;
@@ -24,7 +25,7 @@ static bool flags_seen(const struct trans *t)
     for (unsigned i = 0; i < t->loop.last; i++) {
         const struct tinsn *ti = &t->insn[i];
         bool steps = ti->has_access && t->insn[ti->lead >= 0 ? ti->lead : (int)i].steps;
-        if (ti->use || ti->kind == T_JCC || (ti->has_access && !steps) ||
+        if (ti->use || ti->kind == T_JCC || ti->kind == T_DIV || (ti->has_access && !steps) ||
             (ti->has_access && ti->kind == T_VECTOR && trans_must_align(ti)))
             return true;
         if (ti->def == FL_ARITH)

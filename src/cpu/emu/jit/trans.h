@@ -16,6 +16,7 @@ enum trans_kind {
     T_END,     /* so, and it ends the block */
     T_COPY,    /* the same instruction with other registers */
     T_VECTOR,  /* the same, and it needs the guest's vectors in the host's registers */
+    T_DIV,
     T_LEA,
     T_PUSH,
     T_POP,
@@ -191,9 +192,12 @@ struct jit_site *trans_site(struct trans *t, unsigned i);
 void *trans_own(struct trans *t, size_t size);
 struct cold *trans_cold_new(struct trans *t, unsigned i, enum cold_kind kind);
 
-/* ---- insn.c, branch.c, cold.c --------------------------------------------------- */
+/* ---- insn.c, div.c, branch.c, cold.c --------------------------------------------------- */
 void trans_insn(struct trans *t, struct tinsn *ti, unsigned i);
 void put_callout(struct trans *t, struct tinsn *ti, unsigned i);
+/* What a slow path needs to know once the instruction is written. */
+void finish_cold(struct trans *t, struct cold *k, const struct tinsn *ti);
+void put_div(struct trans *t, struct tinsn *ti, unsigned i);
 void put_branch(struct trans *t, struct tinsn *ti, unsigned i);
 /* Leaves for an offset of the page (may be outside it), `done` instructions of
  * the block done. */
