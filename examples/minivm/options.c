@@ -25,6 +25,8 @@ void options_help(void)
          "  -b, --backend NAME   auto, kvm, emu or pv (default auto)\n"
          "  -e, --engine NAME    how emu runs code: auto, interp, jit or lockstep (default auto)\n"
          "      --lockstep       -e lockstep: both, compared; ends at the first difference\n"
+         "      --perf-map       name translated code for Linux' perf: /tmp/perf-PID.map\n"
+         "      --symbols FILE   the same, with the names of the guest's System.map\n"
          "  -t, --timeout S      end the run after S seconds\n"
          "      --testdev        attach the test devices of kvm-unit-tests\n"
          "  -s, --stats          say at the end what the engine did\n"
@@ -105,7 +107,7 @@ static bool parse_engine(const char *text, unsigned *engine)
     return false;
 }
 
-enum { OPT_TESTDEV = 256, OPT_LOCKSTEP };
+enum { OPT_TESTDEV = 256, OPT_LOCKSTEP, OPT_PERF_MAP, OPT_SYMBOLS };
 
 static const struct option long_options[] = {
     {"kernel", required_argument, NULL, 'k'},
@@ -118,6 +120,8 @@ static const struct option long_options[] = {
     {"timeout", required_argument, NULL, 't'},
     {"engine", required_argument, NULL, 'e'},
     {"lockstep", no_argument, NULL, OPT_LOCKSTEP},
+    {"perf-map", no_argument, NULL, OPT_PERF_MAP},
+    {"symbols", required_argument, NULL, OPT_SYMBOLS},
     {"testdev", no_argument, NULL, OPT_TESTDEV},
     {"stats", no_argument, NULL, 's'},
     {"verbose", no_argument, NULL, 'v'},
@@ -138,6 +142,8 @@ static int parse_option(struct options *o, int c)
     case 's': o->stats = true; return 0;
     case 'v': o->verbose = true; return 0;
     case OPT_LOCKSTEP: o->engine = VC_ENGINE_LOCKSTEP; return 0;
+    case OPT_PERF_MAP: o->perf_map = true; return 0;
+    case OPT_SYMBOLS: o->symbols = optarg, o->perf_map = true; return 0;
     case OPT_TESTDEV: o->testdev = true; return 0;
     case 'h': o->command = COMMAND_HELP; return 0;
     case 'V': o->command = COMMAND_VERSION; return 0;

@@ -31,7 +31,8 @@ struct options {
     unsigned cpus;
     unsigned engine; /* enum vc_engine */
     double timeout; /* seconds; 0: none */
-    bool flat, testdev, stats, verbose;
+    const char *symbols; /* for perf */
+    bool flat, testdev, stats, verbose, perf_map;
 };
 
 /* Parses the command line. 0, or a status to end with; what is wrong was said. */

@@ -4,6 +4,7 @@
 #include "run.h"
 #include "console.h"
 #include "image.h"
+#include "stats.h"
 #include "tty.h"
 #include <errno.h>
 #include <poll.h>
@@ -168,6 +169,8 @@ static bool build(struct machine *m, const struct image *image, const struct ima
         .size = sizeof opts,
         .mem_quota = o->ram + (16u << 20),
         .engine = o->engine,
+        .flags = (o->stats ? VC_OPT_SAMPLE : 0) | (o->perf_map ? VC_OPT_PERF_MAP : 0),
+        .perf_symbols = o->symbols,
         .log = log_line,
         .log_ud = m,
         .log_level = o->verbose ? VC_LOG_DEBUG : VC_LOG_WARN,
@@ -236,33 +239,6 @@ static void wait_end(struct machine *m)
     }
 }
 
-static void print_stats(struct machine *m)
-{
-    for (unsigned i = 0; i < m->o->cpus; i++) {
-        struct vc_stats s = {.size = sizeof s};
-        if (vc_cpu_stats(m->cpu[i], &s))
-            continue;
-        double run = (double)s.run_ns / 1e9, idle = (double)s.idle_ns / 1e9;
-        fprintf(stderr,
-                "cpu %u: %.3f s, %.3f s of it idle; %llu instructions, %.1f million/s\n"
-                "  blocks %llu entered, %llu decoded; TLB %llu misses, %llu flushes\n"
-                "  ports %llu, MMIO %llu, interrupts %llu, exceptions %llu, HLT %llu, "
-                "code overwritten %llu\n",
-                i, run, idle, (unsigned long long)s.insns,
-                run > idle ? (double)s.insns / (run - idle) / 1e6 : 0.0,
-                (unsigned long long)s.blocks, (unsigned long long)s.decoded,
-                (unsigned long long)s.tlb_misses, (unsigned long long)s.tlb_flushes,
-                (unsigned long long)s.port_exits, (unsigned long long)s.mmio_exits,
-                (unsigned long long)s.irqs, (unsigned long long)s.exceptions,
-                (unsigned long long)s.hlts, (unsigned long long)s.smc);
-        if (s.lockstep_pieces)
-            fprintf(stderr,
-                    "  lockstep: %llu instructions compared in %llu pieces; taken over %llu times\n",
-                    (unsigned long long)s.lockstep_insns, (unsigned long long)s.lockstep_pieces,
-                    (unsigned long long)s.lockstep_taken);
-    }
-}
-
 /* ---- the run --------------------------------------------------------------------------- */
 
 static void execute(struct machine *m)
@@ -295,7 +271,7 @@ static int run_images(struct machine *m, const struct image *image, const struct
     if (*m->why)
         fprintf(stderr, "minivm: %s\n", m->why);
     if (m->o->stats)
-        print_stats(m);
+        stats_print(m->cpu, m->o->cpus);
     return atomic_load(&m->status);
 }
 

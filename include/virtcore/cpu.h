@@ -203,6 +203,21 @@ VC_API int vc_inject_exception(vc_cpu *cpu, uint8_t vector, uint32_t error_code,
 /* Exits with VC_EXIT_DEBUG after every instruction. The vCPU's user. */
 VC_API int vc_single_step(vc_cpu *cpu, int on);
 
+/* What a vCPU's thread does within vc_run. */
+enum vc_doing {
+    VC_DOING_TRANSLATED = 0, /* runs translated code */
+    VC_DOING_INTERPRETER = 1, /* interprets, or looks what is next */
+    VC_DOING_TRANSLATOR = 2, /* decodes and translates */
+    VC_DOING_DEVICES = 3,    /* in devices and in traps of the embedder's */
+    VC_DOING_IDLE = 4,       /* sleeps in HLT */
+    VC_DOING_COUNT = 8       /* room */
+};
+
+struct vc_step_count {
+    char name[24]; /* the instruction's mnemonic */
+    uint64_t count;
+};
+
 struct vc_stats {
     size_t size;
     uint64_t insns;         /* guest instructions done */
@@ -220,6 +235,19 @@ struct vc_stats {
     uint64_t lockstep_pieces; /* comparisons */
     uint64_t lockstep_taken;  /* times the interpreter took the state over, because RAM
                                  was changed from outside during a piece */
+    /* The translator. Page checks that find the page that they saw last leave no trace
+     * and are not counted, nor are the hits of the interpreter: counting would cost
+     * more than the check. */
+    uint64_t translated;    /* blocks translated */
+    uint64_t check_misses;  /* page checks that had to ask the soft TLB */
+    uint64_t check_hits;    /* of them, those that it answered without a page walk */
+    uint64_t callouts;      /* instructions interpreted from within translated code */
+    uint64_t callouts_slow; /* of them, for an access that was not simple: a device, two
+                               pages, a fault, code overwritten */
+    uint64_t exits[16];     /* returns of vc_run, by enum vc_exit_kind */
+    uint64_t samples[VC_DOING_COUNT]; /* VC_OPT_SAMPLE: how often it was found doing what */
+    struct vc_step_count steps[16];   /* callouts but the slow: which instructions are not
+                                         translated, most frequent first; "" ends them */
 };
 /* Counts since the vCPU was made. Exact for the vCPU's user, close for any
  * other thread. */

@@ -58,7 +58,18 @@ struct vc_vm_opts {
     void *log_ud;
     int log_level;   /* the least urgent level that is passed on */
     uint32_t engine; /* enum vc_engine */
+    uint32_t flags;  /* VC_OPT_* */
+    /* With VC_OPT_PERF_MAP: a file of lines "address type name", as System.map and nm
+     * have, or NULL; VC_ENOENT when it cannot be read. Translations are named after the symbol that they begin in. */
+    const char *perf_symbols;
 };
+
+/* A thread looks once a millisecond what each vCPU does: vc_stats.samples. */
+#define VC_OPT_SAMPLE (1u << 0)
+/* Writes /tmp/perf-PID.map, by which Linux' perf names translated code: the guest's
+ * address, or symbol and offset. The file stays. Names go wrong once the code memory
+ * (64 MiB) was full and is used anew. */
+#define VC_OPT_PERF_MAP (1u << 1)
 
 /* Opens a partition: no memory, no vCPU, no device. backend is "auto" or a
  * backend's name; a backend named explicitly never falls back to another. opts

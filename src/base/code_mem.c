@@ -53,9 +53,9 @@ static bool by_sharing(struct code_mem *m)
 int code_mem_new(struct code_mem *m, size_t size, const char *name)
 {
     *m = (struct code_mem){.size = size};
-    if (by_memfd(m, name))
+    if (name && by_memfd(m, name))
         return 0;
-    int cause = errno;
+    int cause = name ? errno : ENOMEM;
     code_mem_free(m);
     m->size = size;
     if (by_sharing(m))

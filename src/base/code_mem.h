@@ -13,7 +13,8 @@ struct code_mem {
     size_t size;
 };
 
-/* VC_EPERM: the host refuses executable memory; VC_ENOMEM: it has none. */
+/* name: what the host's tools call the memory; NULL: none, as perf needs it to look in
+ * its map. VC_EPERM: the host refuses executable memory; VC_ENOMEM: it has none. */
 int code_mem_new(struct code_mem *m, size_t size, const char *name);
 /* Of what was never made, too: {0}. */
 void code_mem_free(struct code_mem *m);

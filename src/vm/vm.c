@@ -175,6 +175,10 @@ vc_vm *vc_open(const char *backend, const struct vc_vm_opts *opts)
         err_set(VC_EINVAL, "engine %u is not one of VC_ENGINE_*", o.engine);
         return NULL;
     }
+    if (o.flags & ~(VC_OPT_SAMPLE | VC_OPT_PERF_MAP)) {
+        err_set(VC_EINVAL, "flags %#x are not all VC_OPT_*", o.flags);
+        return NULL;
+    }
     const struct backend *be = NULL;
     bool any = !strcmp(backend, "auto");
     if (!any && !(be = backend_find(backend))) {

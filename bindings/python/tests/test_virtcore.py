@@ -9,7 +9,7 @@ import time
 import unittest
 
 import virtcore
-from virtcore import ExitKind, Mode, Reg
+from virtcore import Engine, ExitKind, Mode, Reg, Vm
 
 HERE = pathlib.Path(__file__).resolve().parent.parent
 HLT = b"\xf4"
@@ -41,6 +41,23 @@ class TestRun(Guest):
                          (ExitKind.PORT, 0x10, True, 0x5A))
         self.assertIs(cpu.run().kind, ExitKind.HLT)
         self.assertGreaterEqual(cpu.stats().insns, 2)
+
+    def test_engines_and_stats(self):
+        loop = b"\xb9\x00\x00\x04\x00\x0f\xa2\xb9\x01\x00\x00\x00\xff\xc6\x81\xfe\x00\x00\x02\x00\x75\xef"
+        for engine in Engine:
+            with Vm("emu", engine=engine, sample=True) as vm:
+                vm.map(0x1000, 0x1000)
+                vm.write(0x1000, loop + HLT)
+                cpu = vm.cpu(Mode.LONG64, 0x1000)
+                self.assertIs(cpu.run().kind, ExitKind.HLT)
+                stats = cpu.stats()
+                self.assertGreater(stats.insns, 0x20000)
+                self.assertEqual(stats.exits[ExitKind.HLT], 1)
+                if engine in (Engine.JIT, Engine.LOCKSTEP):
+                    self.assertGreater(stats.translated, 0)
+                    self.assertGreater(stats.steps["cpuid"], 1000)
+                if engine is Engine.LOCKSTEP:
+                    self.assertEqual(stats.lockstep_insns, stats.insns)
 
     def test_registers(self):
         cpu = self.cpu(HLT)

@@ -8,16 +8,16 @@
         print(cpu.run())
 """
 
-from ._cpu import FETCH, READ, USER, WRITE, Cpu, Exit, ExitKind, Mode, Power, Reg, Stats
+from ._cpu import FETCH, READ, USER, WRITE, Cpu, Doing, Exit, ExitKind, Mode, Power, Reg, Stats
 from ._errors import VcError
 from ._vm import (FEAT_BUDGET_INSNS, FEAT_BUDGET_NS, FEAT_DIRTY_LOG, FEAT_HW, FEAT_SINGLE_STEP,
                   FEAT_SMP, MEM_EXEC, MEM_LOG, MEM_READ, MEM_ROM, MEM_RWX, MEM_WRITE, Access,
-                  ImageKind, Info, Probe, Space, Trap, Vm, backends, probe, version)
+                  Engine, ImageKind, Info, Probe, Space, Trap, Vm, backends, probe, version)
 
 __version__ = version()
 
 __all__ = [
-    "Access", "Cpu", "Exit", "ExitKind", "ImageKind", "Info", "Mode", "Power", "Probe", "Reg",
+    "Access", "Cpu", "Doing", "Engine", "Exit", "ExitKind", "ImageKind", "Info", "Mode", "Power", "Probe", "Reg",
     "Space", "Stats", "Trap", "VcError", "Vm", "backends", "probe", "version",
     "FEAT_BUDGET_INSNS", "FEAT_BUDGET_NS", "FEAT_DIRTY_LOG", "FEAT_HW", "FEAT_SINGLE_STEP",
     "FEAT_SMP", "MEM_EXEC", "MEM_LOG", "MEM_READ", "MEM_ROM", "MEM_RWX", "MEM_WRITE",

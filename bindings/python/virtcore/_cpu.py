@@ -44,6 +44,16 @@ class ExitKind(enum.IntEnum):
     FAILED = 10
 
 
+class Doing(enum.IntEnum):
+    """What a vCPU's thread was found doing: Stats.samples."""
+
+    TRANSLATED = 0
+    INTERPRETER = 1
+    TRANSLATOR = 2
+    DEVICES = 3
+    IDLE = 4
+
+
 class Power(enum.IntEnum):
     """How the machine went down."""
 
@@ -190,6 +200,17 @@ class Stats:
     smc: int
     run_ns: int
     idle_ns: int
+    lockstep_insns: int
+    lockstep_pieces: int
+    lockstep_taken: int
+    translated: int
+    check_misses: int
+    check_hits: int
+    callouts: int
+    callouts_slow: int
+    exits: dict[ExitKind, int]  # returns of the C library's vc_run
+    samples: dict[Doing, int]  # with Vm(sample=True)
+    steps: dict[str, int]  # instructions that are not translated, most frequent first
 
 
 # On the main thread a run is cut into parts of this length: only between two
@@ -347,7 +368,11 @@ class Cpu:
     def stats(self) -> Stats:
         raw = _lib.Stats()
         check(lib.vc_cpu_stats(self._handle, raw))
-        return Stats(**{f.name: getattr(raw, f.name) for f in dataclasses.fields(Stats)})
+        counts = {f.name: getattr(raw, f.name) for f in dataclasses.fields(Stats)}
+        counts["exits"] = {kind: raw.exits[kind] for kind in ExitKind if raw.exits[kind]}
+        counts["samples"] = {what: raw.samples[what] for what in Doing if raw.samples[what]}
+        counts["steps"] = {s.name.decode(): s.count for s in raw.steps if s.name}
+        return Stats(**counts)
 
 
 def _register(reg: Reg) -> property:

@@ -32,9 +32,13 @@ HcallFn = ct.CFUNCTYPE(c_int, c_void_p, c_void_p, u64, POINTER(u64), POINTER(u64
 SerialFn = ct.CFUNCTYPE(None, c_void_p, c_void_p, c_size_t)
 
 
+OPT_SAMPLE = 1
+
+
 class VmOpts(Sized):
     _fields_ = [("size", c_size_t), ("mem_quota", u64), ("max_cpus", u32), ("cpu_model", c_char_p),
-                ("log", LogFn), ("log_ud", c_void_p), ("log_level", c_int)]
+                ("log", LogFn), ("log_ud", c_void_p), ("log_level", c_int), ("engine", u32),
+                ("flags", u32), ("perf_symbols", c_char_p)]
 
 
 class VmInfo(Sized):
@@ -100,10 +104,17 @@ class Sregs(Sized):
         (name, u64) for name in ("cr0", "cr2", "cr3", "cr4", "cr8", "efer", "apic_base")]
 
 
+class StepCount(ct.Structure):
+    _fields_ = [("name", c_char * 24), ("count", u64)]
+
+
 class Stats(Sized):
     _fields_ = [("size", c_size_t)] + [(name, u64) for name in (
         "insns", "blocks", "decoded", "tlb_misses", "tlb_flushes", "port_exits", "mmio_exits",
-        "irqs", "exceptions", "hlts", "smc", "run_ns", "idle_ns")]
+        "irqs", "exceptions", "hlts", "smc", "run_ns", "idle_ns", "lockstep_insns",
+        "lockstep_pieces", "lockstep_taken", "translated", "check_misses", "check_hits",
+        "callouts", "callouts_slow")] + [
+        ("exits", u64 * 16), ("samples", u64 * 8), ("steps", StepCount * 16)]
 
 
 class PcOpts(Sized):

@@ -93,6 +93,15 @@ def probe(name: str) -> Probe:
     return Probe(name, bool(raw.usable), raw.reason.decode(), raw.features, raw.max_cpus)
 
 
+class Engine(enum.IntEnum):
+    """How the "emu" backend runs code."""
+
+    AUTO = 0
+    INTERP = 1
+    JIT = 2
+    LOCKSTEP = 3  # both, compared: slow, for finding faults of the engine
+
+
 class Trap:
     """A registered trap; remove() ends it."""
 
@@ -110,11 +119,13 @@ class Vm:
 
     backend: "auto" takes the first that works here; a name takes just that one.
     log:     called with (level, line).
+    engine:  how "emu" runs code.
+    sample:  look once a millisecond what each vCPU does: Cpu.stats().samples.
     """
 
     def __init__(self, backend: str = "auto", *, mem_quota: int = 0, max_cpus: int = 0,
                  cpu_model: str | None = None, log: Callable[[int, str], None] | None = None,
-                 log_level: int = 2) -> None:
+                 log_level: int = 2, engine: Engine = Engine.AUTO, sample: bool = False) -> None:
         self._handle: int | None = None
         self._cpus: dict[int, Cpu] = {}
         self._raised: dict[int | None, BaseException] = {}
@@ -122,7 +133,8 @@ class Vm:
         self._retired: list[object] = []
         self._keep: dict[str, object] = {}
 
-        opts = _lib.VmOpts(mem_quota=mem_quota, max_cpus=max_cpus, log_level=log_level)
+        opts = _lib.VmOpts(mem_quota=mem_quota, max_cpus=max_cpus, log_level=log_level,
+                           engine=engine, flags=_lib.OPT_SAMPLE if sample else 0)
         if cpu_model is not None:
             opts.cpu_model = cpu_model.encode()
         if log is not None:

@@ -6,6 +6,7 @@
 #include "block.h"
 #include "fetch.h"
 #include "lockstep/lockstep.h"
+#include "sampler.h"
 #include "sys/sys.h"
 #include "tlb.h"
 
@@ -128,7 +129,9 @@ static void device(struct emu *c, enum vc_space space, uint64_t addr, unsigned l
         c->stats.port_exits++;
     else
         c->stats.mmio_exits++;
+    doing(c, VC_DOING_DEVICES);
     int rc = c->env->access ? c->env->access(c->env->ctx, space, &a) : ENV_UNHANDLED;
+    doing(c, VC_DOING_INTERPRETER);
     if (rc < 0)
         emu_exit_error(c, rc);
     unsigned n = c->replay.n;

@@ -6,6 +6,7 @@
 #include "access.h"
 #include "fetch.h"
 #include "jit/jit.h"
+#include "sampler.h"
 #include "../../base/arena.h"
 #include "../../base/err.h"
 #include "../../mmu/guest.h"
@@ -444,6 +445,7 @@ void block_translate(struct emu *c, struct block *b)
 
     if ((c->mode & ~MODE_PRIV_MASK) != MODE_CODE64 || b->phys2 != NO_PAGE || !r || !r->code)
         return;
+    doing(c, VC_DOING_TRANSLATOR);
     pthread_mutex_lock(&cc->lock);
     if (!atomic_load(&b->dead) && !block_jit(b) && jit_room(cc, c->vm->jit)) {
         /* The whole page is watched while it is read. */
@@ -453,6 +455,7 @@ void block_translate(struct emu *c, struct block *b)
         struct jit_block *jb = jit_translate(c, b, r->host + (page - r->gpa), &lines);
         if (jb) {
             b->lines = lines;
+            c->stats.translated++;
             atomic_fetch_add(&c->vm->translations, 1);
             atomic_store_explicit(&b->jit, jb, memory_order_release);
         } else {
@@ -461,6 +464,7 @@ void block_translate(struct emu *c, struct block *b)
         atomic_fetch_and(mem_code_word(r, page), had | lines);
     }
     pthread_mutex_unlock(&cc->lock);
+    doing(c, VC_DOING_INTERPRETER);
 }
 
 /* ---- lookup -------------------------------------------------------------------- */
@@ -610,7 +614,7 @@ struct block *block_lookup_slow(struct emu *c, uint64_t lin)
         }
     }
     if (!b)
-        b = make(c, cc, lin, &f);
+        b = make(c, cc, lin, &f); /* may raise */
     pthread_mutex_unlock(&cc->lock);
     return jcache_put(c, e, b, lin);
 }

@@ -2,8 +2,10 @@
  * The `emu` backend: opening a partition's engine, its vCPUs, and the table. */
 #include "block.h"
 #include "jit/jit.h"
+#include "jit/perf_map.h"
 #include "lockstep/lockstep.h"
 #include "run.h"
+#include "sampler.h"
 #include "state.h"
 #include "sys/sys.h"
 #include "simd/thunk.h"
@@ -38,10 +40,12 @@ static void emu_close(struct backend_vm *bvm)
         vm->env.mem->code_hit = NULL;
         vm->env.mem->code_ctx = NULL;
     }
+    sampler_stop(vm->sampler);
     lockstep_close(vm);
     code_cache_free(vm->code);
     thunk_cache_free(vm->thunks);
     jit_free(vm->jit);
+    perf_map_close(vm->perf_map);
     pthread_mutex_destroy(&vm->lock);
     pthread_mutex_destroy(&vm->split_lock);
     free(vm);
@@ -54,19 +58,36 @@ static bool wants_jit(uint32_t engine)
 
 /* Who asked for the translator is told why it is not to be had here; who left the
  * choice gets the interpreter, and a line in the log. */
-static int jit_open(struct emu_vm *vm, uint32_t engine)
+static int jit_open(struct emu_vm *vm, const struct vc_vm_opts *opts)
 {
-    vm->jit = jit_new();
+    vm->jit = jit_new(opts->flags & VC_OPT_PERF_MAP);
     if (vm->jit)
         return 0;
     char why[160];
     snprintf(why, sizeof why, "%s", vc_errmsg());
     err_begin();
-    if (engine != VC_ENGINE_AUTO)
+    if (opts->engine != VC_ENGINE_AUTO)
         return err_set(VC_ENOTSUP, "the translator cannot run here: %s; use the interpreter", why);
     if (vm->env.log)
         vm->env.log(vm->env.ctx, VC_LOG_WARN, "code is interpreted, not translated: %s", why);
     return 0;
+}
+
+/* What only looks on. */
+static int open_watchers(struct emu_vm *vm, const struct vc_vm_opts *opts)
+{
+    int rc = 0;
+    if (opts->flags & VC_OPT_SAMPLE)
+        rc = sampler_start(vm, &vm->sampler);
+    if (!rc && vm->jit && opts->flags & VC_OPT_PERF_MAP)
+        rc = perf_map_open(opts->perf_symbols, &vm->perf_map);
+    if (rc == VC_EIO) { /* a profile without names */
+        if (vm->env.log)
+            vm->env.log(vm->env.ctx, VC_LOG_WARN, "%s", vc_errmsg());
+        err_begin();
+        rc = 0;
+    }
+    return rc;
 }
 
 static int emu_open(const struct vc_vm_opts *opts, const struct cpu_env *env,
@@ -89,7 +110,7 @@ static int emu_open(const struct vc_vm_opts *opts, const struct cpu_env *env,
         emu_close((struct backend_vm *)vm);
         return vc_errcode();
     }
-    if (wants_jit(opts->engine) && jit_open(vm, opts->engine)) {
+    if (wants_jit(opts->engine) && jit_open(vm, opts)) {
         emu_close((struct backend_vm *)vm);
         return vc_errcode();
     }
@@ -99,6 +120,10 @@ static int emu_open(const struct vc_vm_opts *opts, const struct cpu_env *env,
             emu_close((struct backend_vm *)vm);
             return rc;
         }
+    }
+    if (open_watchers(vm, opts)) {
+        emu_close((struct backend_vm *)vm);
+        return vc_errcode();
     }
     env->mem->code_ctx = vm;
     env->mem->code_hit = code_hit;
@@ -139,6 +164,7 @@ static void emu_cpu_free(struct backend_cpu *bc)
     free(c->jcache);
     free(c->decoded);
     free(c->unit);
+    free(c->steps);
     free(c->slot_logs);
     munmap(c, c->bytes);
 }
@@ -174,12 +200,14 @@ static int emu_cpu_new(struct backend_vm *bvm, vc_cpu *handle, unsigned index,
     c->walk.gbpages = model_has(vm->model, F_PDPE1GB);
     c->jcache = calloc(1, sizeof *c->jcache);
     c->decoded = calloc(1, sizeof *c->decoded);
-    if (!c->jcache || !c->decoded || jit_parts(c) || tlb_new(c)) {
+    c->steps = calloc(ZYDIS_MNEMONIC_MAX_VALUE + 1, sizeof *c->steps);
+    if (!c->jcache || !c->decoded || !c->steps || jit_parts(c) || tlb_new(c)) {
         emu_cpu_free((struct backend_cpu *)c);
         return err_set(VC_ENOMEM, "no host memory for a vCPU; close other programs");
     }
     atomic_store(&c->jcache->seen, UINT64_MAX);
     c->self = c;
+    doing(c, DOING_OUTSIDE);
     if (vm->lockstep && lockstep_attach(c)) {
         emu_cpu_free((struct backend_cpu *)c);
         return vc_errcode();
@@ -212,12 +240,34 @@ static int emu_be_reset(struct backend_cpu *bc, bool wait_sipi)
     return 0;
 }
 
+/* The most frequent ones of c->steps, sorted. */
+static void stats_steps(const struct emu *c, struct vc_stats *out)
+{
+    unsigned n = 0;
+    for (unsigned m = 0; m <= ZYDIS_MNEMONIC_MAX_VALUE; m++) {
+        uint64_t count = c->steps[m];
+        unsigned at = n;
+        if (!count || (n == ARRAY_LEN(out->steps) && count <= out->steps[n - 1].count))
+            continue;
+        while (at && out->steps[at - 1].count < count)
+            at--;
+        n += n < ARRAY_LEN(out->steps);
+        memmove(&out->steps[at + 1], &out->steps[at], (n - at - 1) * sizeof *out->steps);
+        const char *name = ZydisMnemonicGetString((ZydisMnemonic)m);
+        snprintf(out->steps[at].name, sizeof out->steps[at].name, "%s", name ? name : "?");
+        out->steps[at].count = count;
+    }
+}
+
 static void emu_be_stats(struct backend_cpu *bc, struct vc_stats *out)
 {
     const struct emu *c = (const struct emu *)bc;
     size_t size = out->size;
     *out = c->stats;
     out->size = size;
+    stats_steps(c, out);
+    for (unsigned i = 0; i < VC_DOING_COUNT; i++)
+        out->samples[i] = atomic_load_explicit(&c->samples[i], memory_order_relaxed);
 }
 
 const struct backend backend_emu = {

@@ -265,6 +265,9 @@ struct emu {
     struct vc_exit *exit;
     int exit_rc;
     struct vc_stats stats;
+    uint64_t *steps;       /* by mnemonic: not translated, but interpreted */
+    _Atomic uint8_t doing; /* enum vc_doing, for the sampler */
+    _Atomic uint64_t samples[VC_DOING_COUNT];
     struct lockstep *lockstep; /* NULL but for both vCPUs of lockstep/ */
     /* Of lockstep's reference: a word that is never 0, in place of the words of lines
      * that hold code, so that every store reports itself. Else NULL. */
@@ -278,6 +281,8 @@ struct emu_vm {
     struct thunk_cache *thunks;
     struct jit *jit;               /* NULL: interpreted only */
     struct lockstep *lockstep;     /* NULL: not compared */
+    struct sampler *sampler;       /* NULL: not asked for */
+    struct perf_map *perf_map;     /* NULL: not asked for */
     _Atomic uint64_t translations; /* made so far: jit_seen() */
     struct emu *cpu[64];
     unsigned ncpu;

@@ -7,6 +7,7 @@
 #include "flags.h"
 #include "jit/jit.h"
 #include "lockstep/lockstep.h"
+#include "sampler.h"
 #include "sys/sys.h"
 #include "../../base/err.h"
 
@@ -184,7 +185,9 @@ static void sleep_halted(struct emu *c)
     }
     code_offline(c);
     uint64_t t0 = host_now_ns();
+    doing(c, VC_DOING_IDLE);
     uint32_t got = mail_wait(c->mail, mask, c->deadline_ns);
+    doing(c, VC_DOING_INTERPRETER);
     c->stats.idle_ns += host_now_ns() - t0;
     code_online(c);
     if (!got)
@@ -386,6 +389,7 @@ static _Noreturn void loop(struct emu *c)
             continue;
         }
         struct block *b = block_lookup(c);
+        c->stats.blocks++;
         if (c->vm->jit) {
             const struct jit_block *jb = block_jit(b);
             unsigned heat = jb ? 0 : block_heat(b);
@@ -562,6 +566,7 @@ int emu_run(struct emu *c, const struct vc_budget *budget, struct vc_exit *exit)
     jmp_buf jb;
     uint64_t t0 = host_now_ns();
 
+    doing(c, VC_DOING_INTERPRETER);
     c->exit = exit;
     c->exit_rc = 0;
     c->jmp = c->run_jmp = &jb;
@@ -581,6 +586,7 @@ int emu_run(struct emu *c, const struct vc_budget *budget, struct vc_exit *exit)
     int j = setjmp(jb);
     if (j != J_EXIT) {
         if (j == J_FAULT) {
+            doing(c, VC_DOING_INTERPRETER);
             c->jmp = c->run_jmp;
             deliver_fault(c);
             count_fault(c);
@@ -597,7 +603,9 @@ int emu_run(struct emu *c, const struct vc_budget *budget, struct vc_exit *exit)
     }
     jit_off(c);
     code_offline(c);
+    doing(c, DOING_OUTSIDE);
     c->stats.insns = c->icount;
+    c->stats.exits[c->exit->kind & 15]++;
     c->stats.run_ns += host_now_ns() - t0;
     c->run_jmp = c->jmp = NULL;
     return c->exit_rc;

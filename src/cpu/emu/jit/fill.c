@@ -108,6 +108,7 @@ uint32_t jit_do_fill(struct emu *c, struct jit_site *s, uint64_t lin)
     const struct tlb_ent *e = &c->tlb->e[kind][i];
 
     jit_seen(c);
+    c->stats.check_misses++;
     if (s->slot != JIT_NO_SLOT) {
         count_miss(c, s);
         if (jit_site_scattered(s))
@@ -121,6 +122,8 @@ uint32_t jit_do_fill(struct emu *c, struct jit_site *s, uint64_t lin)
             return 0;
         if (!enter_page(c, kind, lin))
             return 0;
+    } else {
+        c->stats.check_hits++;
     }
     c->fill_addend = e->addend;
     if (s->slot == JIT_NO_SLOT)

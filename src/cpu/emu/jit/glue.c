@@ -4,6 +4,7 @@
 #include "../access.h"
 #include "../flags.h"
 #include "jit.h"
+#include "../sampler.h"
 #include <asm/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -49,6 +50,7 @@ static uint32_t go_on(struct emu *c)
         c->fuel_base = c->icount;
         c->fuel = 0;
     }
+    doing(c, VC_DOING_TRANSLATED);
     return 1;
 }
 
@@ -68,6 +70,12 @@ uint32_t jit_do_callout(struct emu *c, struct jit_site *site)
 
     jit_seen(c);
     count_in(c);
+    doing(c, VC_DOING_INTERPRETER);
+    c->stats.callouts++;
+    if (site->always)
+        c->steps[site->op.mnemonic]++;
+    else
+        c->stats.callouts_slow++;
     if (jit_site_scattered(site)) {
         jit_scattered_set(c->vm->jit, site->phys);
         code_drop(c, site->parent);
@@ -205,7 +213,9 @@ void jit_run(struct emu *c, struct block *b)
     c->op = NULL;
     c->gpr[R_IPB] = c->rip & PAGE_MASK_4K;
     refuel(c);
+    doing(c, VC_DOING_TRANSLATED);
     jit_gates(c->vm->jit)->enter(c, code);
+    doing(c, VC_DOING_INTERPRETER);
     count_in(c);
     /* It left by a jump that could be linked: next time, if the target is known
      * by now. Nothing was let go of since. */

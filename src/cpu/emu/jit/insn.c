@@ -8,6 +8,7 @@ void put_callout(struct trans *t, struct tinsn *ti, unsigned i)
     struct jit_site *s = trans_site(t, i);
     if (!s)
         return;
+    s->always = true;
     mov_imm64(&t->a, H_R11, (uint64_t)(uintptr_t)s);
     call_to(&t->a, t->gates->callout);
     t->simd = 0;

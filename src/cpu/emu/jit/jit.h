@@ -84,6 +84,7 @@ struct jit_site {
     bool write;         /* the check is for writing, */
     bool writes;        /* and so is the access itself */
     bool group;         /* the check stands for later accesses too */
+    bool always;        /* not translated: interpreted each time */
     bool stays;         /* the block is left after it in any case */
     struct op op;
 };
@@ -107,7 +108,8 @@ struct jit_block {
 };
 
 /* NULL with an error set: this host does not let code be translated. */
-struct jit *jit_new(void);
+/* for_perf: its memory has no name of its own. */
+struct jit *jit_new(bool for_perf);
 void jit_free(struct jit *jit);
 const struct jit_gates *jit_gates(const struct jit *jit);
 

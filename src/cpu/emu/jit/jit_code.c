@@ -297,14 +297,14 @@ static int gs_usable(void)
     return 0;
 }
 
-struct jit *jit_new(void)
+struct jit *jit_new(bool for_perf)
 {
     struct jit *jit = calloc(1, sizeof *jit);
     if (!jit) {
         err_set(VC_ENOMEM, "no host memory for a translator; close other programs");
         return NULL;
     }
-    if (gs_usable() || code_mem_new(&jit->mem, CODE_SIZE, "virtcore-code")) {
+    if (gs_usable() || code_mem_new(&jit->mem, CODE_SIZE, for_perf ? NULL : "virtcore-code")) {
         jit_free(jit);
         return NULL;
     }

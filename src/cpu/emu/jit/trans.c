@@ -3,6 +3,7 @@
  * which flags are live, then writes each instruction, natively or as a call of
  * the interpreter. */
 #include "trans.h"
+#include "perf_map.h"
 #include "../../../mmu/guest.h"
 #include "../int/int.h"
 #include <stdlib.h>
@@ -178,6 +179,8 @@ struct jit_block *jit_translate(struct emu *c, struct block *b, const uint8_t *p
         jit_chunks_free(t->owned);
         return NULL;
     }
+    if (c->vm->perf_map)
+        perf_map_block(c->vm->perf_map, jb->code, (size_t)(t->a.w - t->entry), c->rip);
     jit_commit(jit, &t->a);
     *lines |= t->end > t->start
                   ? ((t->end - 1) >> 6 >= 63 ? UINT64_MAX : BIT64(((t->end - 1) >> 6) + 1) - 1) &

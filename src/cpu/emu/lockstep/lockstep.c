@@ -53,6 +53,7 @@ int lockstep_open(struct emu_vm *vm, const struct vc_vm_opts *opts)
     }
     answers_setup(ls);
     o.engine = VC_ENGINE_INTERP;
+    o.flags = 0;
     rc = backend_emu.open(&o, &ls->telling, &bvm);
     ls->ref_vm = (struct emu_vm *)bvm;
     if (!rc)

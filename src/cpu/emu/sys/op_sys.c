@@ -5,6 +5,7 @@
 #include "../simd/fpu.h"
 #include "sys.h"
 #include "../lockstep/lockstep.h"
+#include "../sampler.h"
 #include <sys/random.h>
 
 static void put_edx_eax(struct emu *c, uint64_t v)
@@ -320,7 +321,9 @@ static uint64_t hypercall(struct emu *c)
 
     if (c->replay.insn == emu_insn_id(c) && c->replay.n)
         return c->replay.rec[0].data;
+    doing(c, VC_DOING_DEVICES);
     int rc = c->env->hcall ? c->env->hcall(c->env->ctx, c->handle, nr, args, &ret) : ENV_UNHANDLED;
+    doing(c, VC_DOING_INTERPRETER);
     if (rc < 0)
         emu_exit_error(c, rc);
     if (rc == ENV_HANDLED)

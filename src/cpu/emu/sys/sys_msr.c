@@ -2,6 +2,7 @@
  * Model-specific registers (SDM volume 4; AMD APM volume 2, appendix A). A
  * register that is not here raises #GP. */
 #include "sys.h"
+#include "../sampler.h"
 #include "msr.h"
 
 /* The microcode's number, in the form of the family that CPUID names. */
@@ -15,7 +16,10 @@
 
 static bool apic_msr(struct emu *c, uint32_t index, bool write, uint64_t *v)
 {
-    return c->env->apic_msr && c->env->apic_msr(c->env->ctx, c->index, index, write, v);
+    doing(c, VC_DOING_DEVICES);
+    bool ok = c->env->apic_msr && c->env->apic_msr(c->env->ctx, c->index, index, write, v);
+    doing(c, VC_DOING_INTERPRETER);
+    return ok;
 }
 
 static bool pat_ok(uint64_t v)
