@@ -38,7 +38,8 @@ VC_API const char *vc_backend_name(unsigned index);
 /* How the emu backend runs code. Both give the same results; what the translator
  * does not know it leaves to the interpreter. */
 enum vc_engine {
-    VC_ENGINE_AUTO = 0, /* the interpreter, for now */
+    VC_ENGINE_AUTO = 0, /* the translator; where the host refuses it the interpreter, and a
+                           line in the log (VC_LOG_WARN) says why */
     VC_ENGINE_INTERP = 1,
     VC_ENGINE_JIT = 2, /* translated code; VC_ENOTSUP where the host refuses that */
     /* Translated code, and everything once more by the interpreter, compared: a run

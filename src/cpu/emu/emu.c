@@ -53,7 +53,7 @@ static void emu_close(struct backend_vm *bvm)
 
 static bool wants_jit(uint32_t engine)
 {
-    return engine == VC_ENGINE_JIT || engine == VC_ENGINE_LOCKSTEP;
+    return engine != VC_ENGINE_INTERP;
 }
 
 /* Who asked for the translator is told why it is not to be had here; who left the
