@@ -54,7 +54,8 @@ struct vc_vm_opts {
     size_t size;
     uint64_t mem_quota;    /* bytes of RAM the partition may map; 0: 64 GiB */
     uint32_t max_cpus;     /* 0: what the backend can */
-    const char *cpu_model; /* "host" (also NULL), "x86-64-v2", "x86-64-v3" */
+    const char *cpu_model; /* "host" (also NULL), "x86-64-v2", "x86-64-v3"; features
+                              may be taken away: "host,-avx2,-sha" */
     vc_log_fn *log;        /* NULL: no log */
     void *log_ud;
     int log_level;   /* the least urgent level that is passed on */

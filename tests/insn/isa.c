@@ -134,6 +134,8 @@ bool isa_offered(ZydisISASet isa, bool guest)
             yes = ask(&bits[i], guest);
     for (unsigned i = 0; i < sizeof base / sizeof *base; i++)
         yes |= base[i] == isa;
+    if (isa == S(AVXAES) || isa == S(AVX_GFNI)) /* VEX forms of what has legacy ones */
+        yes &= isa_offered(S(AVX), guest);
     known[isa][guest] = yes + 1;
     return yes;
 }

@@ -21,6 +21,7 @@
 #define BASE   6 /* rsi: the memory operand's base */
 
 struct rig {
+    struct cpu_model model;
     struct emu_vm vm;
     struct emu *c;
     struct tlb_set set;
@@ -48,8 +49,8 @@ static struct rig *rig_new(void)
     ZydisDecoderInit(&r->dec32, ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_STACK_WIDTH_32);
     ZydisDecoderInit(&r->dec16, ZYDIS_MACHINE_MODE_LEGACY_16, ZYDIS_STACK_WIDTH_16);
     r->vm.thunks = thunk_cache_new();
-    r->vm.model = cpu_model_find("host");
-    cr_assert(r->vm.thunks && r->vm.model);
+    r->vm.model = &r->model;
+    cr_assert(r->vm.thunks && !cpu_model_find("host", &r->model));
     size_t size = (sizeof *r->c + 63) & ~(size_t)63;
     r->c = aligned_alloc(64, size);
     memset(r->c, 0, size);

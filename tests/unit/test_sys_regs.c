@@ -521,23 +521,47 @@ Test(sys_regs, isa_follows_cpuid)
 
 Test(sys_models, by_name)
 {
-    cr_assert_null(cpu_model_find("pentium"));
-    cr_assert_eq(vc_errcode(), VC_ENOENT);
-    const struct cpu_model *host = cpu_model_find("host");
-    cr_assert_not_null(host);
-    cr_assert_eq(cpu_model_find(NULL), host);
+    struct cpu_model host, v2, v3, m;
+    cr_assert_eq(cpu_model_find("pentium", &m), VC_ENOENT);
+    cr_assert_eq(cpu_model_find("host", &host), 0);
     vc_errclear();
-    const struct cpu_model *v2 = cpu_model_find("x86-64-v2");
-    if (v2) {
-        cr_assert_not(model_has(v2, F_AVX));
-        cr_assert_not(model_has(v2, F_BMI1));
-        cr_assert(model_has(v2, F_SSE4_2));
-        cr_assert_eq(v2->xcr0, 0x203);
-        cr_assert_eq(v2->linear_bits, 48);
+    bool has_v2 = !cpu_model_find("x86-64-v2", &v2);
+    if (has_v2) {
+        cr_assert_not(model_has(&v2, F_AVX));
+        cr_assert_not(model_has(&v2, F_BMI1));
+        cr_assert(model_has(&v2, F_SSE4_2));
+        cr_assert_eq(v2.xcr0, 0x203);
+        cr_assert_eq(v2.linear_bits, 48);
     }
-    const struct cpu_model *v3 = cpu_model_find("x86-64-v3");
-    cr_assert_eq(v3 != NULL, model_has(host, F_AVX2) && model_has(host, F_FMA) &&
-                                 model_has(host, F_F16C) && v2);
-    if (v3)
-        cr_assert_not(model_has(v3, F_SHA));
+    bool has_v3 = !cpu_model_find("x86-64-v3", &v3);
+    cr_assert_eq(has_v3, model_has(&host, F_AVX2) && model_has(&host, F_FMA) &&
+                             model_has(&host, F_F16C) && has_v2);
+    if (has_v3)
+        cr_assert_not(model_has(&v3, F_SHA));
+}
+
+/* "-" takes a feature, and what needs it, from the guest; "~" from the host. */
+Test(sys_models, without_features)
+{
+    struct cpu_model m;
+    cr_assert_eq(cpu_model_find("host,-avx,-bmi1", &m), 0);
+    cr_assert(!model_has(&m, F_AVX) && !model_has(&m, F_AVX2) && !model_has(&m, F_FMA));
+    cr_assert(!model_has(&m, F_VAES) && !model_has(&m, F_BMI1) && model_has(&m, F_BMI2));
+    cr_assert_eq(m.xcr0, 0x203);
+    cr_assert_not(m.host[F_BMI1 / 32] & BIT(F_BMI1 % 32));
+
+    cr_assert_eq(cpu_model_find("host,~sse3,~bmi1,~popcnt", &m), 0);
+    cr_assert(!model_has(&m, F_SSE3) && !model_has(&m, F_SSE4_2) && !model_has(&m, F_AVX));
+    cr_assert(model_has(&m, F_BMI1) && model_has(&m, F_POPCNT));
+    cr_assert_not(m.host[F_BMI1 / 32] & BIT(F_BMI1 % 32));
+    cr_assert_not(m.host[F_POPCNT / 32] & BIT(F_POPCNT % 32));
+
+    vc_errclear();
+    cr_assert_eq(cpu_model_find("x86-64-v2,~sse4_1", &m), VC_ENOTSUP);
+    vc_errclear();
+    cr_assert_eq(cpu_model_find("host,-mmx", &m), VC_ENOENT);
+    vc_errclear();
+    cr_assert_eq(cpu_model_find("host,avx", &m), VC_EINVAL);
+    vc_errclear();
+    cr_assert_eq(cpu_model_find("host,", &m), VC_EINVAL);
 }

@@ -46,6 +46,7 @@ static void emu_close(struct backend_vm *bvm)
     thunk_cache_free(vm->thunks);
     jit_free(vm->jit);
     perf_map_close(vm->perf_map);
+    free(vm->model);
     pthread_mutex_destroy(&vm->lock);
     pthread_mutex_destroy(&vm->split_lock);
     free(vm);
@@ -60,7 +61,10 @@ static bool wants_jit(uint32_t engine)
  * choice gets the interpreter, and a line in the log. */
 static int jit_open(struct emu_vm *vm, const struct vc_vm_opts *opts)
 {
-    vm->jit = jit_new(opts->flags & VC_OPT_PERF_MAP);
+    if (vm->model->host[F_LAHF / 32] & BIT(F_LAHF % 32)) /* its way of keeping flags */
+        vm->jit = jit_new(model_has(vm->model, F_AVX), opts->flags & VC_OPT_PERF_MAP);
+    else
+        err_set(VC_ENOTSUP, "the host's CPU has no LAHF in 64-bit mode");
     if (vm->jit)
         return 0;
     char why[160];
@@ -93,12 +97,18 @@ static int open_watchers(struct emu_vm *vm, const struct vc_vm_opts *opts)
 static int emu_open(const struct vc_vm_opts *opts, const struct cpu_env *env,
                     struct backend_vm **out)
 {
-    const struct cpu_model *model = cpu_model_find(opts->cpu_model ? opts->cpu_model : "host");
-    if (!model)
-        return vc_errcode();
     struct emu_vm *vm = calloc(1, sizeof *vm);
-    if (!vm)
+    struct cpu_model *model = malloc(sizeof *model);
+    if (!vm || !model) {
+        free(vm);
+        free(model);
         return err_set(VC_ENOMEM, "no host memory for a partition; close other programs");
+    }
+    if (cpu_model_find(opts->cpu_model ? opts->cpu_model : "host", model)) {
+        free(vm);
+        free(model);
+        return vc_errcode();
+    }
     vm->env = *env;
     vm->model = model;
     vm->max_cpus = EMU_MAX_CPUS;

@@ -288,7 +288,7 @@ struct emu_vm {
     unsigned ncpu;
     pthread_mutex_t lock;
     pthread_mutex_t split_lock;    /* LOCK across pages */
-    const struct cpu_model *model; /* cpuid.c */
+    struct cpu_model *model; /* sys/cpu_model.c */
     unsigned max_cpus;
 };
 
@@ -389,10 +389,10 @@ bool emu_msr_write(struct emu *c, uint32_t index, uint64_t v);
 void emu_cpuid(struct emu *c, uint32_t leaf, uint32_t sub, uint32_t out[4]);
 /* Feature questions for #UD of what CPUID hides: ZYDIS_ISA_SET_* offered? */
 bool emu_has_isa(struct emu *c, ZydisISASet isa);
+/* Whether an instruction of general registers does on this host what it does in the
+ * guest: the host may lack what is done in C, and TZCNT be BSF in the guest. */
+bool emu_runs_natively(struct emu *c, ZydisISASet isa);
 uint64_t emu_tsc(struct emu *c);
-/* CPU model: chosen at open; NULL and error set when the name is unknown or the
- * host cannot. */
-const struct cpu_model *cpu_model_find(const char *name);
 
 /* ---- events: sys_event.c --------------------------------------------------- */
 enum emu_event { EV_EXCEPTION, EV_EXTINT, EV_NMI, EV_SOFTINT, EV_ICEBP };

@@ -107,9 +107,9 @@ struct jit_block {
     struct jit_chunk *owned; /* sites and links, freed with it */
 };
 
-/* NULL with an error set: this host does not let code be translated. */
-/* for_perf: its memory has no name of its own. */
-struct jit *jit_new(bool for_perf);
+/* avx: the guest's vectors are as wide as AVX's. for_perf: the memory has no name of
+ * its own. NULL with an error set: this host does not let code be translated. */
+struct jit *jit_new(bool avx, bool for_perf);
 void jit_free(struct jit *jit);
 const struct jit_gates *jit_gates(const struct jit *jit);
 

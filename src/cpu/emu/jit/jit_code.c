@@ -88,10 +88,21 @@ static void vector_op(struct asmbuf *a, unsigned vex, unsigned opcode, unsigned 
 #define VEX_F3_Y  0xfeu /* vmovdqu ymm */
 #define VEX_66_X0 0xf9u /* an operation with xmm0 as first source */
 
+/* vex 0: movups xmm, for hosts without AVX. */
 static void vector_moves(struct asmbuf *a, unsigned vex, bool load)
 {
-    for (unsigned n = 0; n < 16; n++)
-        vector_op(a, vex, load ? 0x6f : 0x7f, n, EMU_OFF(ymm) + 32 * n);
+    for (unsigned n = 0; n < 16; n++) {
+        uint32_t disp = EMU_OFF(ymm) + 32 * n;
+        if (vex) {
+            vector_op(a, vex, load ? 0x6f : 0x7f, n, disp);
+            continue;
+        }
+        put8(a, 0x65);
+        if (n & 8)
+            put8(a, 0x44);
+        put8(a, 0x0f), put8(a, load ? 0x10 : 0x11);
+        put8(a, 0x04u | (n & 7) << 3), put8(a, 0x25), put32(a, disp);
+    }
 }
 
 static void mxcsr_op(struct asmbuf *a, bool load, uint32_t off)
@@ -100,22 +111,23 @@ static void mxcsr_op(struct asmbuf *a, bool load, uint32_t off)
     put8(a, load ? 0x14 : 0x1c), put8(a, 0x25), put32(a, off);
 }
 
-static void emit_vector_save(struct asmbuf *a)
+static void emit_vector_save(struct asmbuf *a, bool avx)
 {
-    vector_moves(a, VEX_F3_Y, false);
+    vector_moves(a, avx ? VEX_F3_Y : 0, false);
     mxcsr_op(a, false, EMU_OFF(mxcsr));
     mxcsr_op(a, true, EMU_OFF(host_mxcsr));
-    put8(a, 0xc5), put8(a, 0xf8), put8(a, 0x77);  /* vzeroupper */
-    gs_op(a, false, 0xc6, 0, EMU_OFF(simd_live)); /* mov byte, 0 */
+    if (avx)
+        put8(a, 0xc5), put8(a, 0xf8), put8(a, 0x77); /* vzeroupper */
+    gs_op(a, false, 0xc6, 0, EMU_OFF(simd_live));    /* mov byte, 0 */
     put8(a, 0);
     put8(a, 0xc3);
 }
 
-static void emit_vector_load(struct asmbuf *a)
+/* Upper halves that are zero are left as VZEROUPPER leaves them: while the
+ * processor holds them for dirty, each scalar SSE instruction depends on the last
+ * one that wrote its register. */
+static void load_wide_vectors(struct asmbuf *a)
 {
-    /* Upper halves that are zero are left as VZEROUPPER leaves them: while the
-     * processor holds them for dirty, each scalar SSE instruction depends on the
-     * last one that wrote its register. */
     vector_op(a, VEX_F3, 0x6f, 0, EMU_OFF(ymm) + 16);
     for (unsigned n = 1; n < 16; n++)
         vector_op(a, VEX_66_X0, 0xeb, 0, EMU_OFF(ymm) + 32 * n + 16);          /* vpor */
@@ -126,6 +138,14 @@ static void emit_vector_load(struct asmbuf *a)
     patch_here(a, clean);
     vector_moves(a, VEX_F3, true);
     patch_here(a, done);
+}
+
+static void emit_vector_load(struct asmbuf *a, bool avx)
+{
+    if (avx)
+        load_wide_vectors(a);
+    else
+        vector_moves(a, 0, true);
     mxcsr_op(a, true, EMU_OFF(mxcsr));
     gs_op(a, false, 0x8a, H_R11, EMU_OFF(simd_may));
     gs_op(a, false, 0x88, H_R11, EMU_OFF(simd_live));
@@ -254,15 +274,15 @@ static void emit_link(struct asmbuf *a, const uint8_t *leave)
     jump_to(a, leave);
 }
 
-static void emit_gates(struct jit *jit)
+static void emit_gates(struct jit *jit, bool avx)
 {
     struct asmbuf a = {jit->w, jit->w + 4096, jit->x - jit->w, false};
     struct jit_gates *s = &jit->gates;
 
     const uint8_t *save = here(&a);
-    emit_vector_save(&a);
+    emit_vector_save(&a, avx);
     const uint8_t *load = here(&a);
-    emit_vector_load(&a);
+    emit_vector_load(&a, avx);
     s->enter = (void (*)(struct emu *, const uint8_t *))(uintptr_t)here(&a);
     emit_enter(&a);
     s->leave_entry = here(&a);
@@ -297,7 +317,7 @@ static int gs_usable(void)
     return 0;
 }
 
-struct jit *jit_new(bool for_perf)
+struct jit *jit_new(bool avx, bool for_perf)
 {
     struct jit *jit = calloc(1, sizeof *jit);
     if (!jit) {
@@ -310,7 +330,7 @@ struct jit *jit_new(bool for_perf)
     }
     jit->w = jit->mem.write;
     jit->x = jit->mem.exec;
-    emit_gates(jit);
+    emit_gates(jit, avx);
     return jit;
 }
 

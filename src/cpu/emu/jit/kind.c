@@ -226,7 +226,7 @@ static enum trans_kind branch_kind(const struct tinsn *ti)
     return jcc ? T_JCC : T_END;
 }
 
-enum trans_kind trans_kind(const struct tinsn *ti)
+enum trans_kind trans_kind(struct emu *c, const struct tinsn *ti)
 {
     if (ti->op.flags & OP_END)
         return ti->zi.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE ? branch_kind(ti) : T_END;
@@ -252,7 +252,8 @@ enum trans_kind trans_kind(const struct tinsn *ti)
     if (ti->zi.meta.category == ZYDIS_CATEGORY_PREFETCH)
         return T_NOP;
     if (is_copyable(&ti->zi) || is_bit_test(ti))
-        return can_copy(ti, false) ? T_COPY : T_CALLOUT;
+        return can_copy(ti, false) && emu_runs_natively(c, ti->zi.meta.isa_set) ? T_COPY
+                                                                                : T_CALLOUT;
     return is_vector(ti) && can_copy(ti, true) ? T_VECTOR : T_CALLOUT;
 }
 

@@ -158,7 +158,7 @@ struct jit_block *jit_translate(struct emu *c, struct block *b, const uint8_t *p
     if (!t->n)
         return NULL;
     for (unsigned i = 0; i < t->n; i++)
-        t->insn[i].kind = trans_kind(&t->insn[i]);
+        t->insn[i].kind = trans_kind(c, &t->insn[i]);
     trans_accesses(t);
     liveness(t);
     t->flags = IN_MEMORY;

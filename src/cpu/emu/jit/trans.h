@@ -159,7 +159,7 @@ static inline unsigned host_reg(int guest)
 }
 
 /* ---- kind.c --------------------------------------------------------------------- */
-enum trans_kind trans_kind(const struct tinsn *ti);
+enum trans_kind trans_kind(struct emu *c, const struct tinsn *ti);
 bool trans_may_fault(const struct tinsn *ti);
 /* The memory operand, or NULL. */
 const ZydisDecodedOperand *trans_memory(const struct tinsn *ti);

@@ -4,7 +4,6 @@
 #include "../simd/fpu.h"
 #include "sys.h"
 #include "../../../base/err.h"
-#include <pthread.h>
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
@@ -95,14 +94,7 @@ static const uint32_t native[CW_COUNT] = {
     [CW_7_ECX] = B(F_GFNI) | B(F_VAES) | B(F_VPCLMUL),
     [CW_EXT8_EBX] = B(F_XSAVEERPTR),
 };
-/* Of these, what needs AVX in XCR0. */
-static const uint32_t needs_avx[CW_COUNT] = {
-    [CW_1_ECX] = B(F_FMA) | B(F_AVX) | B(F_F16C),
-    [CW_7_EBX] = B(F_AVX2),
-    [CW_7_ECX] = B(F_VAES) | B(F_VPCLMUL),
-};
-
-/* What the host's CPUID and kernel offer; the words hold native features only. */
+/* What the host's CPUID and kernel offer, features done in C among them. */
 static void host_words(uint32_t word[CW_COUNT], bool *rdrand, bool *rdseed)
 {
     memset(word, 0, CW_COUNT * sizeof *word);
@@ -124,79 +116,136 @@ static void host_words(uint32_t word[CW_COUNT], bool *rdrand, bool *rdseed)
         word[CW_7_ECX] = c;
         *rdseed = b & bit_RDSEED;
     }
+    if (__get_cpuid(0x80000001, &a, &b, &c, &d))
+        word[CW_EXT1_ECX] = c;
     /* AMD says whether FXSAVE always writes the pointers; elsewhere it does. */
     if (vendor != signature_AMD_ebx)
         word[CW_EXT8_EBX] = B(F_XSAVEERPTR);
     else if (__get_cpuid(0x80000008, &a, &b, &c, &d))
         word[CW_EXT8_EBX] = b;
-    /* The decoder files VPCLMULQDQ's 128-bit form under AVX. */
-    if (!(word[CW_1_ECX] & B(F_PCLMUL)))
-        avx = false;
     if (!avx)
-        for (unsigned i = 0; i < CW_COUNT; i++)
-            word[i] &= ~needs_avx[i];
+        word[CW_1_ECX] &= ~B(F_AVX);
 #endif
-    for (unsigned i = 0; i < CW_COUNT; i++)
-        word[i] &= native[i];
 }
 
-/* Made once, then constant: the host does not change. */
-static struct {
-    struct cpu_model model[3];
-    bool whole[3]; /* nothing had to be left out */
-} made;
-static pthread_once_t made_once = PTHREAD_ONCE_INIT;
+/* ---- a model by its name -------------------------------------------------------- */
 
-static void make_models(void)
+/* Features that can be taken away by name, and those that go with each. */
+static const struct {
+    const char *name;
+    enum cpu_feat feat, with[4]; /* 0 ends the list: SSE3 goes with none */
+} features[] = {
+    {"sse3", F_SSE3, {F_SSSE3}},
+    {"ssse3", F_SSSE3, {F_SSE4_1}},
+    {"sse4_1", F_SSE4_1, {F_SSE4_2}},
+    {"sse4_2", F_SSE4_2, {F_AVX}},
+    {"popcnt", F_POPCNT, {0}},
+    {"aes", F_AES, {F_VAES}},
+    /* The decoder files VPCLMULQDQ's 128-bit form under AVX. */
+    {"pclmulqdq", F_PCLMUL, {F_AVX}},
+    {"avx", F_AVX, {F_FMA, F_F16C, F_AVX2}},
+    {"avx2", F_AVX2, {F_VAES, F_VPCLMUL}},
+    {"fma", F_FMA, {0}},
+    {"f16c", F_F16C, {0}},
+    {"vaes", F_VAES, {0}},
+    {"vpclmulqdq", F_VPCLMUL, {0}},
+    {"sha", F_SHA, {0}},
+    {"gfni", F_GFNI, {0}},
+    {"bmi1", F_BMI1, {0}},
+    {"bmi2", F_BMI2, {0}},
+    {"lzcnt", F_ABM, {0}},
+    {"movbe", F_MOVBE, {0}},
+    {"adx", F_ADX, {0}},
+};
+
+static void take(uint32_t word[CW_COUNT], enum cpu_feat f)
+{
+    word[f / 32] &= ~B(f);
+    for (unsigned i = 0; i < ARRAY_LEN(features); i++)
+        if (features[i].feat == f)
+            for (unsigned n = 0; n < ARRAY_LEN(features[i].with) && features[i].with[n]; n++)
+                take(word, features[i].with[n]);
+}
+
+/* What a feature needs that is not there takes the feature along. */
+static void take_absent(uint32_t word[CW_COUNT])
+{
+    for (unsigned i = 0; i < ARRAY_LEN(features); i++)
+        if (!(word[features[i].feat / 32] & B(features[i].feat)))
+            take(word, features[i].feat);
+}
+
+/* The list of features behind a model's name; takes those marked with `mark`. */
+static int take_listed(uint32_t word[CW_COUNT], const char *list, char mark)
+{
+    while (*list == ',') {
+        if (list[1] != '-' && list[1] != '~')
+            return err_set(VC_EINVAL,
+                           "'%s' in a CPU model's name is not ',-FEATURE': ',-avx2' takes AVX2 "
+                           "away",
+                           list);
+        const char *name = list + 2;
+        size_t len = strcspn(name, ",");
+        unsigned i = 0;
+        while (i < ARRAY_LEN(features) &&
+               (strlen(features[i].name) != len || strncmp(features[i].name, name, len) != 0))
+            i++;
+        if (i == ARRAY_LEN(features))
+            return err_set(VC_ENOENT, "no CPU feature that can be taken away is called '%.*s'",
+                           (int)min_u64(len, 64), name);
+        if (list[1] == mark)
+            take(word, features[i].feat);
+        list = name + len;
+    }
+    return 0;
+}
+
+static bool same_name(const struct cpu_model *m, const char *name, size_t len)
+{
+    return strlen(m->name) == len && !strncmp(m->name, name, len);
+}
+
+int cpu_model_find(const char *name, struct cpu_model *out)
 {
     static const struct cpu_model *const wanted[] = {&model_host, &model_v2, &model_v3};
+    size_t len = strcspn(name, ",");
     uint32_t host[CW_COUNT];
     bool rdrand, rdseed;
+    const struct cpu_model *m = NULL;
 
+    for (unsigned i = 0; i < ARRAY_LEN(wanted) && !m; i++)
+        m = same_name(wanted[i], name, len) ? wanted[i] : NULL;
+    if (!m)
+        return err_set(VC_ENOENT,
+                       "no CPU model is called '%.*s'; there are host, x86-64-v2 and x86-64-v3",
+                       (int)min_u64(len, 64), name);
     host_words(host, &rdrand, &rdseed);
-    for (unsigned i = 0; i < ARRAY_LEN(wanted); i++) {
-        struct cpu_model *m = &made.model[i];
-        *m = *wanted[i];
-        made.whole[i] = true;
-        for (unsigned w = 0; w < CW_COUNT; w++) {
-            uint32_t missing = m->word[w] & native[w] & ~host[w];
-            m->word[w] &= ~missing;
-            if (w != CW_EXT8_EBX && missing)
-                made.whole[i] = false;
-        }
-        m->phys_bits = 46; /* MEM_GPA_MAX */
-        m->linear_bits = model_has(m, F_LA57) ? 57 : 48;
-        m->xcr0 = XS_X87 | XS_SSE;
-        if (model_has(m, F_AVX))
-            m->xcr0 |= XS_YMM;
-        if (model_has(m, F_PKU))
-            m->xcr0 |= XS_PKRU;
-        m->host_rdrand = rdrand;
-        m->host_rdseed = rdseed;
+    take_absent(host);
+    if (take_listed(host, name + len, '~'))
+        return vc_errcode();
+    *out = *m;
+    for (unsigned w = 0; w < CW_COUNT; w++) {
+        uint32_t missing = out->word[w] & native[w] & ~host[w];
+        out->word[w] &= ~missing;
+        if (m != &model_host && w != CW_EXT8_EBX && missing)
+            return err_set(VC_ENOTSUP,
+                           "CPU model '%s' needs instructions that this host's CPU does not have; "
+                           "use 'host'",
+                           m->name);
     }
-}
-
-const struct cpu_model *cpu_model_find(const char *name)
-{
-    pthread_once(&made_once, make_models);
-    if (!name)
-        name = "host";
-    for (unsigned i = 0; i < ARRAY_LEN(made.model); i++) {
-        const struct cpu_model *m = &made.model[i];
-        if (strcmp(m->name, name))
-            continue;
-        if (i && !made.whole[i]) {
-            err_set(VC_ENOTSUP,
-                    "CPU model '%s' needs instructions that this host's CPU does not have; use "
-                    "'host'",
-                    name);
-            return NULL;
-        }
-        return m;
-    }
-    err_set(VC_ENOENT, "no CPU model is called '%s'; there are host, x86-64-v2 and x86-64-v3",
-            name);
-    return NULL;
+    if (take_listed(out->word, name + len, '-') || take_listed(host, name + len, '-'))
+        return vc_errcode();
+    memcpy(out->host, host, sizeof host);
+    out->phys_bits = 46; /* MEM_GPA_MAX */
+    out->linear_bits = model_has(out, F_LA57) ? 57 : 48;
+    out->xcr0 = XS_X87 | XS_SSE;
+    if (model_has(out, F_AVX))
+        out->xcr0 |= XS_YMM;
+    if (model_has(out, F_PKU))
+        out->xcr0 |= XS_PKRU;
+    out->host_rdrand = rdrand;
+    out->host_rdseed = rdseed;
+    return 0;
 }
 
 /* ---- which instruction sets the features open --------------------------------- */
@@ -278,4 +327,20 @@ bool emu_has_isa(struct emu *c, ZydisISASet isa)
     case ZYDIS_ISA_SET_RDSEED: return cpu_has(c, F_RDSEED);
     default: return false;
     }
+}
+
+bool emu_runs_natively(struct emu *c, ZydisISASet isa)
+{
+    enum cpu_feat f;
+    switch (isa) {
+    case ZYDIS_ISA_SET_POPCNT: f = F_POPCNT; break;
+    case ZYDIS_ISA_SET_SSE42: f = F_SSE4_2; break; /* CRC32 */
+    case ZYDIS_ISA_SET_LZCNT: f = F_ABM; break;
+    case ZYDIS_ISA_SET_MOVBE: f = F_MOVBE; break;
+    case ZYDIS_ISA_SET_BMI1: f = F_BMI1; break;
+    case ZYDIS_ISA_SET_BMI2: f = F_BMI2; break;
+    case ZYDIS_ISA_SET_ADOX_ADCX: f = F_ADX; break;
+    default: return true;
+    }
+    return cpu_has(c, f) && c->vm->model->host[f / 32] & B(f);
 }

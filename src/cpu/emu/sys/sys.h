@@ -133,11 +133,16 @@ enum cpu_feat {
 struct cpu_model {
     const char *name;
     uint32_t word[CW_COUNT]; /* what is offered, but for bits that follow a register */
+    uint32_t host[CW_COUNT]; /* what the host has, as far as it may be used */
     unsigned phys_bits;      /* MAXPHYADDR */
     unsigned linear_bits;    /* 57 with LA57, else 48 */
     uint64_t xcr0;           /* bits XCR0 may hold */
     bool host_rdrand, host_rdseed;
 };
+
+/* By a name as in vc_vm_opts.cpu_model. The list behind it may also have ",~FEATURE":
+ * as on a host without it, where what is done in C is still offered. */
+int cpu_model_find(const char *name, struct cpu_model *out);
 
 static inline bool model_has(const struct cpu_model *m, enum cpu_feat f)
 {
