@@ -15,8 +15,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define HASH_BITS 17
+#define HASH_BITS 16
 #define HASH_N    (1u << HASH_BITS)
+#define PAGE_BITS 13
 #define CACHE_CAP (192ull << 20) /* bytes of blocks before all are dropped */
 #define ARENA_CAP (256ull << 20) /* the same with what was freed and finds no new use */
 /* Retired bytes before a vCPU lets go at its next lookup, and before running ones
@@ -41,7 +42,7 @@ struct code_cache {
     pthread_mutex_t lock;
     struct emu_vm *vm;
     struct block *by_phys[HASH_N];
-    struct block *by_page[HASH_N];
+    struct block *by_page[1u << PAGE_BITS];
     struct block *retired;
     struct arena *arena; /* of new blocks */
     uint64_t bytes, retired_bytes, nudge_at;
@@ -62,7 +63,7 @@ static unsigned hash_phys(uint64_t phys, uint32_t mode)
 
 static unsigned hash_page(uint64_t page)
 {
-    return (unsigned)(((page >> 12) * 0x9e3779b97f4a7c15ull) >> (64 - HASH_BITS));
+    return (unsigned)(((page >> 12) * 0x9e3779b97f4a7c15ull) >> (64 - PAGE_BITS));
 }
 
 static size_t block_size(const struct block *b)

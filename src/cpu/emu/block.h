@@ -37,7 +37,7 @@ struct jcache_ent {
     struct block *block;
     const void *code; /* where translated code goes on */
 };
-#define JCACHE_BITS 14
+#define JCACHE_BITS 15
 struct jcache {
     struct jcache_ent e[1u << JCACHE_BITS];
     /* The epoch until which this vCPU holds no references; UINT64_MAX: not running.

@@ -22,6 +22,21 @@ enum cc_op {
 
 /* FL_ARITH bits now. */
 uint32_t flags_arith(const struct emu *c);
+/* CF alone, which INC, DEC, ADC and SBB need often. */
+static inline uint32_t flags_carry(const struct emu *c)
+{
+    unsigned shift = 64 - (8u << (c->cc_op & 3));
+    uint64_t r = c->cc_dst << shift, s = c->cc_src << shift;
+    switch (c->cc_op & ~3u) {
+    case CC_FLAGS:
+    case CC_INC:
+    case CC_DEC: return (uint32_t)c->cc_src & FL_CF;
+    case CC_ADD: return r < s;
+    case CC_SUB: return r + s < s;
+    case CC_LOGIC: return 0;
+    default: return flags_arith(c) & FL_CF;
+    }
+}
 /* The whole RFLAGS as PUSHF sees it (bit 1 set). */
 static inline uint64_t flags_get(const struct emu *c)
 {

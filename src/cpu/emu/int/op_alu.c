@@ -38,14 +38,14 @@
     }                                                                                              \
     static inline uint##bits##_t calc_adc##bits(struct emu *c, uint##bits##_t a, uint##bits##_t b) \
     {                                                                                              \
-        unsigned cf = flags_arith(c) & FL_CF;                                                      \
+        unsigned cf = flags_carry(c);                                                              \
         uint##bits##_t r = (uint##bits##_t)(a + b + cf);                                           \
         carry_flags(c, a, b, r, cf ? r <= a : r < a, (a ^ r) & (b ^ r), bits);                     \
         return r;                                                                                  \
     }                                                                                              \
     static inline uint##bits##_t calc_sbb##bits(struct emu *c, uint##bits##_t a, uint##bits##_t b) \
     {                                                                                              \
-        unsigned cf = flags_arith(c) & FL_CF;                                                      \
+        unsigned cf = flags_carry(c);                                                              \
         uint##bits##_t r = (uint##bits##_t)(a - b - cf);                                           \
         carry_flags(c, a, b, r, cf ? a <= b : a < b, (a ^ b) & (a ^ r), bits);                     \
         return r;                                                                                  \
@@ -202,17 +202,29 @@ static const struct {
 
 static uint64_t modify_inc(struct emu *c, const struct op *op, uint64_t old)
 {
-    uint64_t cf = flags_arith(c) & FL_CF, r = (old + 1) & size_mask(op->opsize);
+    uint64_t cf = flags_carry(c), r = (old + 1) & size_mask(op->opsize);
     c->cc_src = cf, c->cc_dst = r, c->cc_op = CC_INC + size_log2(op->opsize);
     return r;
 }
 
 static uint64_t modify_dec(struct emu *c, const struct op *op, uint64_t old)
 {
-    uint64_t cf = flags_arith(c) & FL_CF, r = (old - 1) & size_mask(op->opsize);
+    uint64_t cf = flags_carry(c), r = (old - 1) & size_mask(op->opsize);
     c->cc_src = cf, c->cc_dst = r, c->cc_op = CC_DEC + size_log2(op->opsize);
     return r;
 }
+
+/* In a register. */
+#define DEF_COUNT(name, step, cc, bits)                                                            \
+    static void name##_r##bits(struct emu *c, const struct op *op)                                 \
+    {                                                                                              \
+        uint##bits##_t r = (uint##bits##_t)(R##bits(c, op->dst) + (uint##bits##_t)(step));         \
+        c->cc_src = flags_carry(c), c->cc_dst = r, c->cc_op = (cc) + SZ(bits);                     \
+        W##bits(c, op->dst, r);                                                                    \
+        NEXT;                                                                                      \
+    }
+DEF_ALL(DEF_COUNT, inc, 1, CC_INC)
+DEF_ALL(DEF_COUNT, dec, -1, CC_DEC)
 
 static uint64_t modify_neg(struct emu *c, const struct op *op, uint64_t old)
 {
@@ -262,6 +274,8 @@ static op_fn *one_operand(uint16_t mnemonic)
     }
 }
 
+static op_fn *const in_register[2][4] = {SIZES(inc_r), SIZES(dec_r)};
+
 bool select_alu(struct insn *in, struct op *op)
 {
     op_fn *fn = one_operand(op->mnemonic);
@@ -271,6 +285,8 @@ bool select_alu(struct insn *in, struct op *op)
             op->flags |= OP_RM_MEM;
         else
             op->dst = op_gpr(in->zop[0].reg.value);
+        if (!(op->flags & OP_RM_MEM) && (fn == op_inc || fn == op_dec))
+            op->fn = in_register[fn == op_dec][size_log2(op->opsize)];
         return true;
     }
     for (unsigned i = 0; i < ARRAY_LEN(alu); i++) {
