@@ -66,6 +66,18 @@ int code_mem_new(struct code_mem *m, size_t size, const char *name)
     return err_set(VC_EPERM, "the host refuses executable memory: %s", strerror(cause));
 }
 
+void code_mem_reach(struct code_mem *m, size_t upto)
+{
+    const size_t step = 128u << 10;
+    while (m->reached < upto && m->reached < m->size) {
+        size_t n = m->size - m->reached < step ? m->size - m->reached : step;
+        /* An older host kernel does not know it: then pages come one by one. */
+        madvise(m->write + m->reached, n, MADV_POPULATE_WRITE);
+        madvise((void *)(uintptr_t)(m->exec + m->reached), n, MADV_POPULATE_READ);
+        m->reached += n;
+    }
+}
+
 void code_mem_free(struct code_mem *m)
 {
     if (m->write)

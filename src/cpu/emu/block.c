@@ -97,7 +97,7 @@ struct code_cache *code_cache_new(struct emu_vm *vm)
 static void free_block(struct code_cache *cc, struct block *b)
 {
     struct arena *a = b->arena;
-    jit_block_free(block_jit(b));
+    jit_block_free(cc->vm->jit, block_jit(b));
     arena_free(a, b, block_size(b));
     if (a != cc->arena && arena_empty(a))
         arena_delete(a);

@@ -3,8 +3,8 @@
  * manual asks for, never less. */
 #include "tlb.h"
 #include "block.h"
+#include "../../base/pages.h"
 #include "jit/jit.h"
-#include <stdlib.h>
 
 static void set_clear(struct tlb_set *s)
 {
@@ -41,7 +41,7 @@ void tlb_new_gens(struct emu *c)
 
 int tlb_new(struct emu *c)
 {
-    struct tlb *t = calloc(1, sizeof *t);
+    struct tlb *t = pages_new(sizeof *t);
     if (!t)
         return VC_ENOMEM;
     for (unsigned i = 0; i < TLB_SLOTS; i++)
@@ -58,7 +58,7 @@ int tlb_new(struct emu *c)
 
 void tlb_free(struct emu *c)
 {
-    free(c->tlbs);
+    pages_free(c->tlbs, sizeof *c->tlbs);
     c->tlbs = NULL;
 }
 

@@ -8,7 +8,7 @@ void *trans_own(struct trans *t, size_t size)
 {
     size = (size + 15) & ~(size_t)15;
     if (t->chunk_left < size) {
-        struct jit_chunk *k = calloc(1, OWN_CHUNK);
+        struct jit_chunk *k = jit_chunk_new(t->jit);
         if (!k) {
             t->failed = true;
             return NULL;

@@ -94,12 +94,13 @@ struct jit_link {
     uint8_t *disp;
 };
 
+#define OWN_CHUNK 1024u /* bytes: seven sites */
 struct jit_chunk {
     struct jit_chunk *next;
     uint64_t pad;
 };
 
-/* What a translated block owns. */
+/* What a translated block owns; itself in the first of the chunks. */
 struct jit_block {
     const uint8_t *code;
     uint8_t *entry;          /* writable alias of code */
@@ -119,8 +120,9 @@ struct jit_block *jit_translate(struct emu *c, struct block *b, const uint8_t *p
                                 uint64_t *lines);
 struct trans *trans_new(void);
 void jit_block_kill(struct jit_block *jb);
-void jit_chunks_free(struct jit_chunk *k);
-void jit_block_free(struct jit_block *jb);
+struct jit_chunk *jit_chunk_new(struct jit *jit); /* cleared */
+void jit_chunks_free(struct jit *jit, struct jit_chunk *k);
+void jit_block_free(struct jit *jit, struct jit_block *jb);
 /* Is the memory used up? Then everything must be dropped, and jit_rewind called
  * when nobody runs old code. */
 bool jit_full(const struct jit *jit);

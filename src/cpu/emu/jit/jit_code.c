@@ -5,6 +5,7 @@
 #include "../tlb.h"
 #include "asm.h"
 #include "jit.h"
+#include "../../../base/arena.h"
 #include "../../../base/code_mem.h"
 #include "../../../base/err.h"
 #include <asm/prctl.h>
@@ -20,6 +21,7 @@
 
 struct jit {
     struct code_mem mem;
+    struct arena *chunks; /* what translations own: visited anew after each flush */
     uint8_t *w;
     const uint8_t *x;
     size_t used, first;
@@ -324,6 +326,12 @@ struct jit *jit_new(bool avx, bool for_perf)
         err_set(VC_ENOMEM, "no host memory for a translator; close other programs");
         return NULL;
     }
+    jit->chunks = arena_new();
+    if (!jit->chunks) {
+        jit_free(jit);
+        err_set(VC_ENOMEM, "no host memory for a translator; close other programs");
+        return NULL;
+    }
     if (gs_usable() || code_mem_new(&jit->mem, CODE_SIZE, for_perf ? NULL : "virtcore-code")) {
         jit_free(jit);
         return NULL;
@@ -338,8 +346,26 @@ void jit_free(struct jit *jit)
 {
     if (!jit)
         return;
+    arena_delete(jit->chunks);
     code_mem_free(&jit->mem);
     free(jit);
+}
+
+struct jit_chunk *jit_chunk_new(struct jit *jit)
+{
+    struct jit_chunk *k = arena_alloc(jit->chunks, OWN_CHUNK);
+    if (k)
+        memset(k, 0, OWN_CHUNK);
+    return k;
+}
+
+void jit_chunks_free(struct jit *jit, struct jit_chunk *k)
+{
+    while (k) {
+        struct jit_chunk *next = k->next;
+        arena_free(jit->chunks, k, OWN_CHUNK);
+        k = next;
+    }
 }
 
 const struct jit_gates *jit_gates(const struct jit *jit)
@@ -391,6 +417,7 @@ bool jit_space(struct jit *jit, struct asmbuf *a)
 {
     if (jit_full(jit))
         return false;
+    code_mem_reach(&jit->mem, jit->used + CODE_BLOCK / 4); /* most need less */
     *a = (struct asmbuf){jit->w + jit->used, jit->w + jit->used + CODE_BLOCK, jit->x - jit->w,
                          false};
     return true;

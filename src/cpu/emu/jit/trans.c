@@ -115,17 +115,13 @@ static void put_entry(struct trans *t)
 
 static struct jit_block *finish(struct trans *t)
 {
-    struct jit_block *jb = calloc(1, sizeof *jb);
-    if (!jb)
-        return NULL;
+    struct jit_block *jb = t->jb;
     /* Where a dropped block's entry goes: the block's start is next. */
     jb->dead = here(&t->a);
     put_ip(t, t->start);
     jump_to(&t->a, t->gates->leave_r10);
-    if (t->a.full) {
-        free(jb);
+    if (t->a.full)
         return NULL;
-    }
     jb->code = t->entry + t->a.to_exec;
     jb->entry = t->entry;
     jb->owned = t->owned;
@@ -154,9 +150,14 @@ struct jit_block *jit_translate(struct emu *c, struct block *b, const uint8_t *p
     if (!jit_space(jit, &t->a))
         return NULL;
     t->entry = t->a.w;
-    decode(t, t->page + t->start, 4096 - t->start);
-    if (!t->n)
+    t->jb = trans_own(t, sizeof *t->jb);
+    if (!t->jb)
         return NULL;
+    decode(t, t->page + t->start, 4096 - t->start);
+    if (!t->n) {
+        jit_chunks_free(jit, t->owned);
+        return NULL;
+    }
     for (unsigned i = 0; i < t->n; i++)
         t->insn[i].kind = trans_kind(c, &t->insn[i]);
     trans_accesses(t);
@@ -176,7 +177,7 @@ struct jit_block *jit_translate(struct emu *c, struct block *b, const uint8_t *p
     trans_cold(t);
     struct jit_block *jb = t->failed || t->a.full ? NULL : finish(t);
     if (!jb) {
-        jit_chunks_free(t->owned);
+        jit_chunks_free(jit, t->owned);
         return NULL;
     }
     if (c->vm->perf_map)
@@ -199,19 +200,8 @@ void jit_block_kill(struct jit_block *jb)
     __atomic_store_n((uint64_t *)(void *)jb->entry, v, __ATOMIC_SEQ_CST);
 }
 
-void jit_chunks_free(struct jit_chunk *k)
+void jit_block_free(struct jit *jit, struct jit_block *jb)
 {
-    while (k) {
-        struct jit_chunk *next = k->next;
-        free(k);
-        k = next;
-    }
-}
-
-void jit_block_free(struct jit_block *jb)
-{
-    if (!jb)
-        return;
-    jit_chunks_free(jb->owned);
-    free(jb);
+    if (jb)
+        jit_chunks_free(jit, jb->owned);
 }

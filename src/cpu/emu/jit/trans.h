@@ -9,7 +9,6 @@
 #include "jit.h"
 
 #define TRANS_MAX 96
-#define OWN_CHUNK 2048u /* bytes */
 
 enum trans_kind {
     T_CALLOUT, /* the interpreter does it */
@@ -140,6 +139,7 @@ struct trans {
     bool fast;     /* writing the loop's second body */
     uint8_t simd;  /* JIT_SIMD_* that are live for sure */
     uint32_t slot; /* of the last check */
+    struct jit_block *jb;
     struct jit_chunk *owned;
     size_t chunk_left;
     unsigned ncold;
