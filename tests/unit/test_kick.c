@@ -62,7 +62,8 @@ static void timed(vc_cpu *cpu, const struct loop *l)
 
 static void counted(vc_cpu *cpu, const struct loop *l)
 {
-    static const uint64_t counts[] = {1, 2, 3, 1000, 65537, 1, 200001, 160, 20000};
+    static const uint64_t counts[] = {1,     2,     3,   1000,  65537, 1,     200001,
+                                      20001, 20003, 160, 20000, 20090, 20150, 161};
     struct vc_exit x = {.size = sizeof x};
     struct vc_budget b = {.size = sizeof b};
     for (unsigned i = 0; l->counts && i < sizeof counts / sizeof *counts; i++) {

@@ -230,6 +230,8 @@ struct emu {
         } rec[64];
     } replay;
     uint64_t deadline_ns; /* of the time budget; 0: none */
+    uint64_t pace;        /* instructions until the next look at it, */
+    uint64_t pace_ns, pace_icount; /* and when that was worked out */
 
     _Atomic uint64_t icount_check; /* the dispatcher looks at budgets when icount passes this */
     uint64_t icount_limit;         /* of the instruction budget; UINT64_MAX: none */

@@ -13,8 +13,13 @@
 
 enum { J_FAULT = 1, J_EXIT = 2 };
 
-/* How far the dispatcher goes without a look at the clock. */
+/* How far the dispatcher goes without a look at the clock: so many instructions; of a
+ * run with a deadline as many as took about CHECK_NS lately, beginning with
+ * FIRST_INSNS. */
 #define CHECK_INSNS 20000u
+#define CHECK_NS    100000u
+#define FIRST_INSNS 500u
+#define LEAST_INSNS 8u
 /* How many faults in a row, with no instruction done in between. */
 #define FAULT_SPIN 256u
 /* So near the end of an instruction budget it goes one by one: more than a block
@@ -332,18 +337,34 @@ static uint64_t bell(const struct emu *c)
     return atomic_load_explicit(&c->icount_check, memory_order_relaxed);
 }
 
+/* The deadline: is it over? How many instructions until the next look? */
+static uint64_t check_clock(struct emu *c)
+{
+    if (!c->deadline_ns)
+        return CHECK_INSNS;
+    uint64_t now = host_now_ns();
+    if (now >= c->deadline_ns)
+        emu_exit(c, VC_EXIT_BUDGET, false);
+    uint64_t ns = now - c->pace_ns + 1, done = c->icount - c->pace_icount;
+    if (done >= c->pace || ns >= CHECK_NS / 2) {
+        uint64_t fit = done * min_u64(CHECK_NS, c->deadline_ns - now) / ns;
+        fit = min_u64(fit, min_u64(2 * c->pace, CHECK_INSNS));
+        c->pace = fit > LEAST_INSNS ? fit : LEAST_INSNS;
+        c->pace_ns = now;
+        c->pace_icount = c->icount;
+    }
+    return c->pace;
+}
+
 static void check_budget(struct emu *c)
 {
     c->block = NULL;
     c->op = NULL;
     if (c->icount >= c->icount_limit)
         emu_exit(c, VC_EXIT_BUDGET, false);
-    if (c->deadline_ns && host_now_ns() >= c->deadline_ns)
-        emu_exit(c, VC_EXIT_BUDGET, false);
-    atomic_store(&c->icount_check, c->icount + CHECK_INSNS);
-    if (c->icount_limit - c->icount <= CHECK_INSNS)
-        atomic_store(&c->icount_check,
-                     c->icount_limit - min_u64(c->icount_limit - c->icount, EXACT_INSNS));
+    uint64_t room = c->icount_limit - c->icount;
+    room = room > EXACT_INSNS ? room - EXACT_INSNS : 0;
+    atomic_store(&c->icount_check, c->icount + min_u64(check_clock(c), room));
     /* Who posts rings the bell after it: one that was just silenced rings again.
      * All four accesses are in one order. */
     if (atomic_load(&c->mail->pending) & c->pend_mask)
@@ -573,6 +594,9 @@ int emu_run(struct emu *c, const struct vc_budget *budget, struct vc_exit *exit)
     c->deadline_ns = budget->ns ? t0 + budget->ns : 0;
     if (budget->ns && c->deadline_ns < t0)
         c->deadline_ns = 0; /* beyond the end of time: no limit */
+    c->pace = FIRST_INSNS;
+    c->pace_ns = t0;
+    c->pace_icount = c->icount;
     c->icount_limit = UINT64_MAX;
     if (budget->insns && budget->insns < UINT64_MAX - c->icount)
         c->icount_limit = c->icount + budget->insns;
