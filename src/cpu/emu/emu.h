@@ -196,6 +196,7 @@ struct emu {
      * 32-159) is meaningful. */
     _Alignas(64) uint8_t ymm[16][32];
     _Alignas(64) uint8_t fx[512];
+    uint64_t fx_header[8]; /* XSAVE's, for translated code */
     uint32_t mxcsr;
     _Alignas(64) uint8_t membuf[64]; /* a memory operand on its way to a thunk */
 
@@ -254,9 +255,10 @@ struct emu {
     size_t bytes;      /* of this structure and the slots behind it */
     uint8_t simd_live; /* JIT_SIMD_*: guest vectors and MXCSR are in the host's registers */
     uint8_t simd_may;  /* which of them the guest may use now */
-    uint8_t simd_kept; /* what simd_live was, around a call of C */
+    uint8_t simd_kept; /* what simd_live was, before C was called */
     uint8_t jit_skip;  /* the next block is interpreted */
     uint32_t host_mxcsr;
+    uint16_t host_fcw;
     bool gs_taken; /* this run set the thread's GS base */
     unsigned long host_gs;
     struct trans *trans;

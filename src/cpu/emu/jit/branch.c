@@ -67,6 +67,7 @@ void trans_exit(struct trans *t, unsigned done, int64_t off, uint32_t live)
 {
     struct asmbuf *a = &t->a;
     spill_flags(t, live);
+    put_x87_pointers(t);
     if (t->fast)
         put_loop_stored(t);
     if (off < 0 || off > 4095) {
@@ -193,6 +194,7 @@ void put_branch(struct trans *t, struct tinsn *ti, unsigned i)
         return;
     }
     t->ended = true;
+    put_x87_pointers(t);
     switch (ti->kind) {
     case T_JMP: trans_exit(t, i + 1, ti->op.disp, ti->live_after); break;
     case T_CALL:

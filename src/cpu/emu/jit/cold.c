@@ -42,8 +42,13 @@ struct cold *trans_cold_new(struct trans *t, unsigned i, enum cold_kind kind)
         t->ncold--;
     }
     struct cold *k = &t->cold[t->ncold++];
-    *k = (struct cold){
-        .insn = i, .kind = kind, .flags = t->flags, .rm = t->rm, .simd = t->simd, .fast = t->fast};
+    *k = (struct cold){.insn = i,
+                       .kind = kind,
+                       .flags = t->flags,
+                       .rm = t->rm,
+                       .simd = t->simd,
+                       .x87 = t->x87,
+                       .fast = t->fast};
     return k;
 }
 
@@ -99,6 +104,8 @@ static void put_cold(struct trans *t, const struct cold *k)
     t->rm = k->rm;
     if (k->flags == IN_REGISTERS) /* C shall find them */
         spill_flags(t, FL_ARITH);
+    t->x87 = k->x87;
+    put_x87_pointers(t);
     switch (k->kind) {
     case COLD_LOOP_END:
         trans_exit(t, k->insn + 1, t->insn[k->insn].off + t->insn[k->insn].op.len,

@@ -3,6 +3,7 @@
  * for it, linking its jumps. */
 #include "../access.h"
 #include "../flags.h"
+#include "../simd/fpu.h"
 #include "jit.h"
 #include "../sampler.h"
 #include <asm/prctl.h>
@@ -63,6 +64,12 @@ static uint32_t interpret_rest(struct emu *c, const struct jit_site *site)
     return leave(c);
 }
 
+/* Are all exceptions masked? Else the host would raise what the guest shall. */
+static bool x87_masked(const struct emu *c)
+{
+    return (get_le16(c->fx + FX_FCW) & 0x3f) == 0x3f;
+}
+
 uint32_t jit_do_callout(struct emu *c, struct jit_site *site)
 {
     struct block *unit = c->unit;
@@ -95,7 +102,7 @@ uint32_t jit_do_callout(struct emu *c, struct jit_site *site)
     flags_to_host(c);
     if (!c->jit_cont)
         return leave(c);
-    if (must_leave(site)) {
+    if (must_leave(site) || (c->simd_kept & JIT_SIMD_X87 && !x87_masked(c))) {
         c->rip = op_next_ip(c, op);
         return leave(c);
     }
@@ -103,19 +110,21 @@ uint32_t jit_do_callout(struct emu *c, struct jit_site *site)
     return go_on(c);
 }
 
-/* May the guest use vectors now, with every exception masked? If not, the
+/* May the guest use vectors, or x87, now, with every exception masked? If not, the
  * interpreter goes on from here: it knows what to raise. */
 uint32_t jit_do_simd_on(struct emu *c, struct jit_site *site)
 {
     jit_seen(c);
     count_in(c);
-    uint8_t may = 0;
-    if (!(c->cr0 & (CR0_EM | CR0_TS)) && c->cr4 & CR4_OSFXSR)
+    uint8_t need = site->size & 0xff, may = 0, want = need | c->simd_kept;
+    bool on = !(c->cr0 & (CR0_EM | CR0_TS));
+    if (on && want & JIT_SIMD_VEC && c->cr4 & CR4_OSFXSR && (c->mxcsr & 0x1f80) == 0x1f80)
         may = JIT_SIMD_SSE;
     if (may && c->cr4 & CR4_OSXSAVE && (c->xcr0 & 6) == 6)
         may |= JIT_SIMD_AVX;
-    uint8_t need = site->size & 0xff;
-    if ((may & need) == need && (c->mxcsr & 0x1f80) == 0x1f80) {
+    if (on && want & JIT_SIMD_X87 && x87_masked(c))
+        may |= JIT_SIMD_X87;
+    if ((may & need) == need) {
         c->simd_may = may;
         return go_on(c);
     }
@@ -176,6 +185,7 @@ static void jit_on(struct emu *c)
     syscall(SYS_arch_prctl, ARCH_GET_GS, &c->host_gs);
     syscall(SYS_arch_prctl, ARCH_SET_GS, c);
     __asm__ volatile("stmxcsr %0" : "=m"(c->host_mxcsr));
+    __asm__ volatile("fnstcw %0" : "=m"(c->host_fcw));
     c->simd_live = 0;
     c->gs_taken = true;
 }

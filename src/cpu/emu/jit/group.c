@@ -175,6 +175,7 @@ static void find_access(struct tinsn *ti)
     switch (ti->kind) {
     case T_COPY:
     case T_VECTOR:
+    case T_X87:
     case T_DIV:
         o = trans_memory(ti);
         if (o)

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT
  * The code of one instruction that is not a branch. */
 #include "trans.h"
+#include "../simd/thunk.h"
 
 void put_callout(struct trans *t, struct tinsn *ti, unsigned i)
 {
     spill_flags(t, ti->live_before);
+    put_x87_pointers(t);
     struct jit_site *s = trans_site(t, i);
     if (!s)
         return;
@@ -16,6 +18,10 @@ void put_callout(struct trans *t, struct tinsn *ti, unsigned i)
 
 uint8_t trans_simd(const struct tinsn *ti)
 {
+    if (ti->kind == T_X87) /* MMX's conversions use MXCSR */
+        return simd_isa(ti->zi.meta.isa_set) && ti->zi.meta.isa_set != ZYDIS_ISA_SET_PENTIUMMMX
+                   ? JIT_SIMD_X87 | JIT_SIMD_SSE
+                   : JIT_SIMD_X87;
     return ti->kind != T_VECTOR                                ? 0
            : ti->zi.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX ? JIT_SIMD_AVX
                                                                : JIT_SIMD_SSE;
@@ -42,14 +48,16 @@ void put_simd(struct trans *t, uint8_t need, unsigned i, uint8_t also)
     t->simd |= need | also;
 }
 
-/* The guest's vectors into the host's registers, unless they are there. */
-static void put_simd_check(struct trans *t, struct tinsn *ti, unsigned i)
+void put_simd_check(struct trans *t, struct tinsn *ti, unsigned i)
 {
-    uint8_t need = trans_simd(ti);
-    if (t->simd & need)
+    uint8_t need = trans_simd(ti) & (uint8_t)~t->simd;
+    if (!need)
         return;
     keep_flags(t, ti, i);
-    put_simd(t, need, i, JIT_SIMD_SSE);
+    if (need & JIT_SIMD_X87)
+        put_simd(t, JIT_SIMD_X87, i, 0);
+    if (need & JIT_SIMD_VEC)
+        put_simd(t, need & JIT_SIMD_VEC, i, JIT_SIMD_SSE);
 }
 
 /* ---- copies ---------------------------------------------------------------------- */
@@ -185,7 +193,7 @@ static void put_align(struct trans *t, struct hmem *h, unsigned i, unsigned size
     k->site = trans_site(t, i);
 }
 
-static void put_copy(struct trans *t, struct tinsn *ti, unsigned i)
+void put_copy(struct trans *t, struct tinsn *ti, unsigned i)
 {
     struct encoding e;
     const struct access *m = ti->has_access ? &ti->m : NULL;
@@ -196,8 +204,7 @@ static void put_copy(struct trans *t, struct tinsn *ti, unsigned i)
     /* Flags that the instruction needs, or leaves and somebody needs. */
     uint32_t needs = ti->use | (ti->live_after & ~ti->def);
     bool touches = ti->use || trans_flags(ti);
-    if (ti->kind == T_VECTOR)
-        put_simd_check(t, ti, i);
+    put_simd_check(t, ti, i);
     if (m) {
         if (access_clobbers(t, i) || align)
             keep_flags(t, ti, i);
@@ -215,6 +222,7 @@ static void put_copy(struct trans *t, struct tinsn *ti, unsigned i)
         put_high8(t, ti, &e);
     else
         put_encoded(t, ti, &e);
+    x87_done(t, ti, i);
     if (m && m->write && !access_free(t, i)) {
         if (touches)
             spill_flags(t, ti->live_after);
@@ -286,6 +294,7 @@ static void put_leave(struct trans *t, struct tinsn *ti, unsigned i)
 
 void trans_insn(struct trans *t, struct tinsn *ti, unsigned i)
 {
+    x87_before(t, ti);
     switch (ti->kind) {
     case T_NOP: break;
     case T_CALLOUT: put_callout(t, ti, i); break;
@@ -295,6 +304,7 @@ void trans_insn(struct trans *t, struct tinsn *ti, unsigned i)
         break;
     case T_COPY:
     case T_VECTOR: put_copy(t, ti, i); break;
+    case T_X87: put_x87(t, ti, i); break;
     case T_DIV: put_div(t, ti, i); break;
     case T_LEA: put_lea(t, ti); break;
     case T_PUSH: put_push(t, ti, i); break;

@@ -113,6 +113,7 @@ struct jit_block {
 struct jit *jit_new(bool avx, bool for_perf);
 void jit_free(struct jit *jit);
 const struct jit_gates *jit_gates(const struct jit *jit);
+bool jit_x87(const struct jit *jit); /* can x87 registers be kept in the host's? */
 
 /* Translates a block; the code cache's lock is held. page: where its page is.
  * Adds the lines of the page that it depends on. NULL: not possible now. */
@@ -166,10 +167,12 @@ struct asmbuf;
 bool jit_space(struct jit *jit, struct asmbuf *a);
 void jit_commit(struct jit *jit, const struct asmbuf *a);
 uint32_t jit_slot_new(struct jit *jit);
-/* Bits of emu.simd_live and simd_may. */
-/* Guest vectors in the host's registers. */
+/* Bits of emu.simd_live and simd_may: guest vectors, and x87 or MMX, in the host's
+ * registers. */
 #define JIT_SIMD_SSE 1u
 #define JIT_SIMD_AVX 2u
+#define JIT_SIMD_X87 4u
+#define JIT_SIMD_VEC (JIT_SIMD_SSE | JIT_SIMD_AVX)
 /* Fuel is given out in such portions; a poll between two is cheap. */
 #define JIT_FUEL 1024u
 uint32_t jit_do_simd_on(struct emu *c, struct jit_site *site);

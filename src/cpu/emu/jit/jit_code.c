@@ -2,6 +2,7 @@
  * Code memory, mapped twice so that nothing is writable and executable at once,
  * and the pieces of code that everything else leaves through. */
 #include "../flags.h"
+#include "../simd/fpu.h"
 #include "../tlb.h"
 #include "asm.h"
 #include "jit.h"
@@ -9,6 +10,7 @@
 #include "../../../base/code_mem.h"
 #include "../../../base/err.h"
 #include <asm/prctl.h>
+#include <cpuid.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
@@ -29,6 +31,7 @@ struct jit {
     unsigned rewinds;
     uint64_t scattered[1u << (SCATTER_BITS - 6)]; /* by hash of the instruction's address */
     struct jit_gates gates;
+    bool x87; /* the host has XSAVE */
 };
 
 /* Guest registers that live in host registers: guest number, host number. */
@@ -113,14 +116,63 @@ static void mxcsr_op(struct asmbuf *a, bool load, uint32_t off)
     put8(a, load ? 0x14 : 0x1c), put8(a, 0x25), put32(a, off);
 }
 
-static void emit_vector_save(struct asmbuf *a, bool avx)
+/* Is any of those bits set? Jumps when not. */
+static uint8_t *unless(struct asmbuf *a, uint32_t off, unsigned bits)
 {
+    gs_op(a, false, 0xf6, 0, off); /* test byte */
+    put8(a, bits);
+    return jump_cc(a, 4, NULL);
+}
+
+/* XSAVE64 and XRSTOR64 of the x87 registers alone; rax and rdx are lost. */
+static void x87_op(struct asmbuf *a, unsigned extension)
+{
+    put8(a, 0xb8), put32(a, 1);   /* mov eax, 1 */
+    put8(a, 0x31), put8(a, 0xd2); /* xor edx, edx */
+    put8(a, 0x65), put8(a, 0x48), put8(a, 0x0f), put8(a, 0xae);
+    put8(a, 0x04u | extension << 3), put8(a, 0x25), put32(a, EMU_OFF(fx));
+}
+
+/* XSAVE would put the host's pointers to instruction and operand into emu.fx. rax,
+ * rcx, rdx, rsi and rdi are lost. */
+static void x87_save(struct asmbuf *a)
+{
+    gs_load(a, H_RSI, EMU_OFF(fx) + FX_FIP);
+    gs_load(a, H_RDI, EMU_OFF(fx) + FX_FDP);
+    gs_op(a, false, 0x8b, H_RCX, EMU_OFF(fx) + FX_FTW); /* the upper half: FOP */
+    x87_op(a, 4);
+    gs_store(a, H_RSI, EMU_OFF(fx) + FX_FIP);
+    gs_store(a, H_RDI, EMU_OFF(fx) + FX_FDP);
+    put8(a, 0xc1), put8(a, 0xe9), put8(a, 16); /* shr ecx, 16 */
+    put8(a, 0x66), gs_op(a, false, 0x89, H_RCX, EMU_OFF(fx) + FX_FOP);
+    put8(a, 0xdb), put8(a, 0xe3);                               /* fninit */
+    put8(a, 0x65), put8(a, 0xd9), put8(a, 0x2c), put8(a, 0x25); /* fldcw */
+    put32(a, EMU_OFF(host_fcw));
+}
+
+static void x87_load(struct asmbuf *a)
+{
+    mov_reg(a, H_R10, H_RAX);
+    mov_reg(a, H_R11, H_RDX);
+    gs_op(a, true, 0xc7, 0, EMU_OFF(fx_header)), put32(a, 1); /* mov qword: x87 is there */
+    x87_op(a, 5);
+    mov_reg(a, H_RAX, H_R10);
+    mov_reg(a, H_RDX, H_R11);
+}
+
+static void emit_simd_save(struct asmbuf *a, bool avx)
+{
+    uint8_t *none = unless(a, EMU_OFF(simd_live), JIT_SIMD_VEC);
     vector_moves(a, avx ? VEX_F3_Y : 0, false);
     mxcsr_op(a, false, EMU_OFF(mxcsr));
     mxcsr_op(a, true, EMU_OFF(host_mxcsr));
     if (avx)
         put8(a, 0xc5), put8(a, 0xf8), put8(a, 0x77); /* vzeroupper */
-    gs_op(a, false, 0xc6, 0, EMU_OFF(simd_live));    /* mov byte, 0 */
+    patch_here(a, none);
+    none = unless(a, EMU_OFF(simd_live), JIT_SIMD_X87);
+    x87_save(a);
+    patch_here(a, none);
+    gs_op(a, false, 0xc6, 0, EMU_OFF(simd_live)); /* mov byte, 0 */
     put8(a, 0);
     put8(a, 0xc3);
 }
@@ -142,23 +194,31 @@ static void load_wide_vectors(struct asmbuf *a)
     patch_here(a, done);
 }
 
-static void emit_vector_load(struct asmbuf *a, bool avx)
+/* What emu.simd_may says; flags, r10 and r11 are lost. */
+static void emit_simd_load(struct asmbuf *a, bool avx)
 {
+    uint8_t *none = unless(a, EMU_OFF(simd_may), JIT_SIMD_VEC);
     if (avx)
         load_wide_vectors(a);
     else
         vector_moves(a, 0, true);
     mxcsr_op(a, true, EMU_OFF(mxcsr));
+    patch_here(a, none);
+    none = unless(a, EMU_OFF(simd_may), JIT_SIMD_X87);
+    x87_load(a);
+    patch_here(a, none);
     gs_op(a, false, 0x8a, H_R11, EMU_OFF(simd_may));
     gs_op(a, false, 0x88, H_R11, EMU_OFF(simd_live));
     put8(a, 0xc3);
 }
 
-/* Before C runs: what is live goes to memory. Clobbers flags. */
+/* Before C runs: what is live goes to memory. Guest registers are there; r10, r11
+ * and the stack stay as they are. */
 static void put_vectors_off(struct asmbuf *a, const uint8_t *save)
 {
-    gs_op(a, false, 0x80, 7, EMU_OFF(simd_live)); /* cmp byte, 0 */
-    put8(a, 0);
+    gs_op(a, false, 0x8a, H_RAX, EMU_OFF(simd_live));
+    gs_op(a, false, 0x88, H_RAX, EMU_OFF(simd_kept));
+    put8(a, 0x84), put8(a, 0xc0); /* test al, al */
     uint8_t *none = jump_cc(a, 4, NULL);
     call_to(a, save);
     patch_here(a, none);
@@ -210,15 +270,12 @@ static void emit_fill(struct asmbuf *a, const uint8_t *callout, const uint8_t *s
     for (unsigned i = 0; i < ARRAY_LEN(kept); i++)
         push_pop(a, 0x50, kept[i]);
     rsp_add(a, -8); /* the stack is aligned */
+#ifdef SANITIZED
+    put_vectors_off(a, save); /* the sanitizers' own code does use vectors */
+#endif
     gs_load(a, H_RDI, EMU_OFF(self));
     mov_reg(a, H_RSI, H_R11);
     mov_reg(a, H_RDX, H_R10);
-#ifdef SANITIZED
-    /* The sanitizers' own code does use vectors. */
-    gs_op(a, false, 0x8a, H_RAX, EMU_OFF(simd_live));
-    gs_op(a, false, 0x88, H_RAX, EMU_OFF(simd_kept));
-    put_vectors_off(a, save);
-#endif
     mov_imm64(a, H_RAX, (uint64_t)(uintptr_t)jit_do_fill);
     put8(a, 0xff), put8(a, 0xd0); /* call rax */
 #ifdef SANITIZED
@@ -282,9 +339,9 @@ static void emit_gates(struct jit *jit, bool avx)
     struct jit_gates *s = &jit->gates;
 
     const uint8_t *save = here(&a);
-    emit_vector_save(&a, avx);
+    emit_simd_save(&a, avx);
     const uint8_t *load = here(&a);
-    emit_vector_load(&a, avx);
+    emit_simd_load(&a, avx);
     s->enter = (void (*)(struct emu *, const uint8_t *))(uintptr_t)here(&a);
     emit_enter(&a);
     s->leave_entry = here(&a);
@@ -319,6 +376,13 @@ static int gs_usable(void)
     return 0;
 }
 
+/* For x87: is it there, and has the kernel turned it on? */
+static bool has_xsave(void)
+{
+    unsigned a, b, c, d;
+    return __get_cpuid(1, &a, &b, &c, &d) && c & bit_OSXSAVE;
+}
+
 struct jit *jit_new(bool avx, bool for_perf)
 {
     struct jit *jit = calloc(1, sizeof *jit);
@@ -339,6 +403,7 @@ struct jit *jit_new(bool avx, bool for_perf)
     jit->w = jit->mem.write;
     jit->x = jit->mem.exec;
     emit_gates(jit, avx);
+    jit->x87 = has_xsave();
     return jit;
 }
 
@@ -366,6 +431,11 @@ void jit_chunks_free(struct jit *jit, struct jit_chunk *k)
         arena_free(jit->chunks, k, OWN_CHUNK);
         k = next;
     }
+}
+
+bool jit_x87(const struct jit *jit)
+{
+    return jit->x87;
 }
 
 const struct jit_gates *jit_gates(const struct jit *jit)

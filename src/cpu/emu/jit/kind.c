@@ -132,7 +132,7 @@ bool address_possible(const struct tinsn *ti, const ZydisDecodedOperand *m)
            (m->mem.type == ZYDIS_MEMOP_TYPE_MEM || m->mem.type == ZYDIS_MEMOP_TYPE_AGEN);
 }
 
-static bool can_copy(const struct tinsn *ti, bool vector)
+static bool can_copy(const struct tinsn *ti, bool vector, bool x87)
 {
     struct encoding e;
     const ZydisDecodedOperand *m = trans_memory(ti);
@@ -158,6 +158,12 @@ static bool can_copy(const struct tinsn *ti, bool vector)
         case ZYDIS_REGCLASS_XMM:
         case ZYDIS_REGCLASS_YMM:
             if (vector)
+                break;
+            return false;
+        case ZYDIS_REGCLASS_X87:
+        case ZYDIS_REGCLASS_MMX:
+        case ZYDIS_REGCLASS_INVALID: /* x87's status and control */
+            if (x87)
                 break;
             return false;
         default: return false;
@@ -252,9 +258,11 @@ enum trans_kind trans_kind(struct emu *c, const struct tinsn *ti)
     if (ti->zi.meta.category == ZYDIS_CATEGORY_PREFETCH)
         return T_NOP;
     if (is_copyable(&ti->zi) || is_bit_test(ti))
-        return can_copy(ti, false) && emu_runs_natively(c, ti->zi.meta.isa_set) ? T_COPY
-                                                                                : T_CALLOUT;
-    return is_vector(ti) && can_copy(ti, true) ? T_VECTOR : T_CALLOUT;
+        return can_copy(ti, false, false) && emu_runs_natively(c, ti->zi.meta.isa_set) ? T_COPY
+                                                                                       : T_CALLOUT;
+    if (trans_x87(ti))
+        return jit_x87(c->vm->jit) && can_copy(ti, true, true) ? T_X87 : T_CALLOUT;
+    return is_vector(ti) && can_copy(ti, true, false) ? T_VECTOR : T_CALLOUT;
 }
 
 /* Accesses whose check was another's cannot fault, but a store may turn out to

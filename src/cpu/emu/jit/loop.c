@@ -10,6 +10,7 @@ static bool fits(const struct tinsn *ti, bool last)
     switch (ti->kind) {
     case T_COPY:
     case T_VECTOR:
+    case T_X87:
     case T_DIV:
     case T_LEA:
     case T_NOP:
@@ -96,9 +97,11 @@ void put_loop_back(struct trans *t, struct tinsn *ti, unsigned i)
         t->flags = IN_REGISTERS;
     else if (t->flags == IN_HOST || t->loop.saves)
         spill_flags(t, FL_ARITH);
+    put_x87_turn(t);
     put8(a, 0x49), put8(a, 0x83), put8(a, 0xe8), put8(a, i + 1); /* sub r8, turn */
     jump_cc(a, 15, t->loop.second + a->to_exec);                 /* jg */
     spill_flags(t, FL_ARITH);
+    put_x87_pointers(t);
     put_loop_stored(t);
     put_ip(t, t->start);
     call_to(a, t->gates->poll);
@@ -182,9 +185,10 @@ void put_loop(struct trans *t)
     t->rm = (struct remat){0};
     t->simd = 0;
     t->ended = false;
-    for (uint8_t bit = JIT_SIMD_SSE; bit <= JIT_SIMD_AVX; bit <<= 1)
+    t->x87 = (struct x87_ptrs){0};
+    for (uint8_t bit = JIT_SIMD_SSE; bit <= JIT_SIMD_X87; bit <<= 1)
         if (t->loop.need_simd & bit)
-            put_simd(t, bit, 0, JIT_SIMD_SSE);
+            put_simd(t, bit, 0, bit & JIT_SIMD_VEC ? JIT_SIMD_SSE : 0);
     for (unsigned i = 0; i < t->loop.last; i++) {
         if (!lead_steps(t, i))
             continue;
@@ -200,6 +204,7 @@ void put_loop(struct trans *t)
         put8(a, 0x90);
     t->loop.second = a->w;
     t->fast = true;
+    t->x87 = x87_at_turn(t);
     for (unsigned i = 0; i <= t->loop.last && !t->failed && !a->full; i++) {
         trans_insn(t, &t->insn[i], i);
         remat_step(t, i);

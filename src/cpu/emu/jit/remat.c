@@ -62,6 +62,7 @@ static bool leaves_block(const struct tinsn *ti)
     switch (ti->kind) {
     case T_COPY:
     case T_VECTOR:
+    case T_X87:
     case T_DIV:
     case T_LEA:
     case T_PUSH:

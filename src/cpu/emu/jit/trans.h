@@ -15,6 +15,7 @@ enum trans_kind {
     T_END,     /* so, and it ends the block */
     T_COPY,    /* the same instruction with other registers */
     T_VECTOR,  /* the same, and it needs the guest's vectors in the host's registers */
+    T_X87,     /* the same; x87 or MMX registers */
     T_DIV,
     T_LEA,
     T_PUSH,
@@ -104,6 +105,12 @@ enum cold_ip {
     IP_TMP,  /* emu.jit_tmp */
     IP_ENTRY /* of the jump cache's entry in r11 */
 };
+/* The x87's pointers to its last instruction and operand: indices of these plus 1,
+ * or 0 when emu.fx has them. */
+struct x87_ptrs {
+    uint16_t insn, data;
+};
+
 struct cold {
     enum cold_kind kind;
     uint8_t *from, *from2; /* jumps that lead here */
@@ -118,7 +125,8 @@ struct cold {
     enum flags_place flags;
     struct remat rm; /* when they are in registers */
     uint8_t simd;    /* JIT_SIMD_*: live in the main path */
-    bool fast;       /* in a loop's second body */
+    struct x87_ptrs x87;
+    bool fast; /* in a loop's second body */
 };
 #define COLD_MAX (8 * TRANS_MAX)
 
@@ -136,8 +144,9 @@ struct trans {
     enum flags_place flags;
     struct remat rm; /* of the flags in the host's, or in registers */
     struct loop loop;
-    bool fast;     /* writing the loop's second body */
-    uint8_t simd;  /* JIT_SIMD_* that are live for sure */
+    bool fast;    /* writing the loop's second body */
+    uint8_t simd; /* JIT_SIMD_* that are live for sure */
+    struct x87_ptrs x87;
     uint32_t slot; /* of the last check */
     struct jit_block *jb;
     struct jit_chunk *owned;
@@ -197,6 +206,9 @@ void trans_insn(struct trans *t, struct tinsn *ti, unsigned i);
 void put_callout(struct trans *t, struct tinsn *ti, unsigned i);
 /* What a slow path needs to know once the instruction is written. */
 void finish_cold(struct trans *t, struct cold *k, const struct tinsn *ti);
+/* The guest's vectors and x87 registers into the host's, unless they are there. */
+void put_simd_check(struct trans *t, struct tinsn *ti, unsigned i);
+void put_copy(struct trans *t, struct tinsn *ti, unsigned i);
 void put_div(struct trans *t, struct tinsn *ti, unsigned i);
 void put_branch(struct trans *t, struct tinsn *ti, unsigned i);
 /* Leaves for an offset of the page (may be outside it), `done` instructions of
@@ -215,6 +227,18 @@ void spill_flags(struct trans *t, uint32_t live);
 void keep_flags(struct trans *t, const struct tinsn *ti, unsigned i);
 /* To the host's. */
 void need_flags(struct trans *t, uint32_t live);
+
+/* ---- x87.c ---------------------------------------------------------------------------- */
+bool trans_x87(const struct tinsn *ti);
+void put_x87(struct trans *t, struct tinsn *ti, unsigned i);
+/* The pointers to emu.fx: before C or another block runs. Uses r10, r11; keeps flags. */
+void put_x87_pointers(struct trans *t);
+/* Before and after the code of an instruction. */
+void x87_before(struct trans *t, const struct tinsn *ti);
+void x87_done(struct trans *t, const struct tinsn *ti, unsigned i);
+/* At the start of each turn of a loop's second body, and what makes it so. */
+struct x87_ptrs x87_at_turn(const struct trans *t);
+void put_x87_turn(struct trans *t);
 
 /* ---- remat.c ------------------------------------------------------------------------ */
 bool trans_flags(const struct tinsn *ti);

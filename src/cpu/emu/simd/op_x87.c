@@ -7,9 +7,6 @@
 #include "simd.h"
 #include "x87.h"
 
-/* FOP, in op->imm behind the two bytes of the instruction. */
-#define FOP_SHIFT 32
-
 void x87_refuse(struct emu *c, const struct op *op)
 {
     emu_at(c, op);
@@ -49,7 +46,7 @@ static __attribute__((noinline)) void x87_run(struct emu *c, const struct op *op
         flags_set_arith(c, (uint32_t)env.flags);
     if (t & (THUNK_LOAD | THUNK_STORE))
         fdp = pointer(c, ea, op->seg);
-    put_le16(c->fx + FX_FOP, (uint16_t)(op->imm >> FOP_SHIFT));
+    put_le16(c->fx + FX_FOP, (uint16_t)(op->imm >> X87_FOP_SHIFT));
     put_le64(c->fx + FX_FIP, pointer(c, op_ip(c, op), SEG_CS));
     put_le64(c->fx + FX_FDP, fdp);
 }
@@ -220,6 +217,11 @@ static op_fn *control_of(const struct insn *in)
     }
 }
 
+bool x87_sets_pointers(const struct op *op)
+{
+    return op->fn == h_x87_reg || op->fn == h_x87_load || op->fn == h_x87_store;
+}
+
 bool select_x87(struct emu *c, struct insn *in, struct op *op)
 {
     if (in->zi.meta.isa_ext != ZYDIS_ISA_EXT_X87 &&
@@ -235,7 +237,7 @@ bool select_x87(struct emu *c, struct insn *in, struct op *op)
     uint64_t modrm =
         (uint64_t)(in->zi.raw.modrm.mod << 6 | in->zi.raw.modrm.reg << 3 | in->zi.raw.modrm.rm);
     uint64_t fop = (uint64_t)(in->zi.opcode & 7) << 8 | modrm;
-    op->imm = (uint32_t)op->imm | fop << FOP_SHIFT;
+    op->imm = (uint32_t)op->imm | fop << X87_FOP_SHIFT;
     op->fn = op->src2 & THUNK_STORE ? h_x87_store : op->src2 & THUNK_LOAD ? h_x87_load : h_x87_reg;
     return true;
 }
