@@ -58,7 +58,8 @@ static bool wants_jit(uint32_t engine)
 }
 
 /* Who asked for the translator is told why it is not to be had here; who left the
- * choice gets the interpreter, and a line in the log. */
+ * choice gets the interpreter, and a line in the log: with the first vCPU, because the
+ * engine is opened more than once. */
 static int jit_open(struct emu_vm *vm, const struct vc_vm_opts *opts)
 {
     if (vm->model->host[F_LAHF / 32] & BIT(F_LAHF % 32)) /* its way of keeping flags */
@@ -67,13 +68,11 @@ static int jit_open(struct emu_vm *vm, const struct vc_vm_opts *opts)
         err_set(VC_ENOTSUP, "the host's CPU has no LAHF in 64-bit mode");
     if (vm->jit)
         return 0;
-    char why[160];
-    snprintf(why, sizeof why, "%s", vc_errmsg());
+    snprintf(vm->no_jit, sizeof vm->no_jit, "%s", vc_errmsg());
     err_begin();
     if (opts->engine != VC_ENGINE_AUTO)
-        return err_set(VC_ENOTSUP, "the translator cannot run here: %s; use the interpreter", why);
-    if (vm->env.log)
-        vm->env.log(vm->env.ctx, VC_LOG_WARN, "code is interpreted, not translated: %s", why);
+        return err_set(VC_ENOTSUP, "the translator cannot run here: %s; use the interpreter",
+                       vm->no_jit);
     return 0;
 }
 
@@ -224,6 +223,9 @@ static int emu_cpu_new(struct backend_vm *bvm, vc_cpu *handle, unsigned index,
     }
     atomic_store(&mail->doorbell, &c->icount_check);
     emu_reset(c, false);
+    if (handle && index == 0 && *vm->no_jit && vm->env.log)
+        vm->env.log(vm->env.ctx, VC_LOG_WARN, "code is interpreted, not translated: %s",
+                    vm->no_jit);
     pthread_mutex_lock(&vm->lock);
     vm->cpu[index] = c;
     if (vm->ncpu <= index)

@@ -230,8 +230,8 @@ struct emu {
             uint64_t data;
         } rec[64];
     } replay;
-    uint64_t deadline_ns; /* of the time budget; 0: none */
-    uint64_t pace;        /* instructions until the next look at it, */
+    uint64_t deadline_ns;          /* of the time budget; 0: none */
+    uint64_t pace;                 /* instructions until the next look at it, */
     uint64_t pace_ns, pace_icount; /* and when that was worked out */
 
     _Atomic uint64_t icount_check; /* the dispatcher looks at budgets when icount passes this */
@@ -284,6 +284,7 @@ struct emu_vm {
     struct code_cache *code;
     struct thunk_cache *thunks;
     struct jit *jit;               /* NULL: interpreted only */
+    char no_jit[160];              /* why, when it was not asked for */
     struct lockstep *lockstep;     /* NULL: not compared */
     struct sampler *sampler;       /* NULL: not asked for */
     struct perf_map *perf_map;     /* NULL: not asked for */
@@ -291,8 +292,8 @@ struct emu_vm {
     struct emu *cpu[64];
     unsigned ncpu;
     pthread_mutex_t lock;
-    pthread_mutex_t split_lock;    /* LOCK across pages */
-    struct cpu_model *model; /* sys/cpu_model.c */
+    pthread_mutex_t split_lock; /* LOCK across pages */
+    struct cpu_model *model;    /* sys/cpu_model.c */
     unsigned max_cpus;
 };
 
