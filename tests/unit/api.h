@@ -67,7 +67,9 @@ static inline void *runner_main(void *ud)
 {
     struct runner *r = ud;
     r->exit = (struct vc_exit){.size = sizeof r->exit};
-    r->rc = vc_run(r->cpu, NULL, &r->exit);
+    do /* runner_start() is inside a call now and then */
+        r->rc = vc_run(r->cpu, NULL, &r->exit);
+    while (r->rc == VC_EBUSY);
     return NULL;
 }
 

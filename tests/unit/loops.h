@@ -143,7 +143,7 @@ static inline vc_cpu *loop_make(vc_vm *vm, const struct loop *l)
 
 static inline vc_vm *loop_open(uint32_t engine)
 {
-    struct vc_vm_opts opts = {.size = sizeof opts, .engine = engine};
+    struct vc_vm_opts opts = {.size = sizeof opts, .mem_quota = 16u << 20, .engine = engine};
     return vc_open("emu", &opts);
 }
 
