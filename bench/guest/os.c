@@ -5,6 +5,7 @@
 #include "guest.h"
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -134,8 +135,7 @@ static uint64_t os_pipe(uint64_t n)
     return good;
 }
 
-/* ---- signals ----------------------------------------------------------------------------------
- */
+/* ---- signals -------------------- */
 
 static volatile sig_atomic_t signals;
 
@@ -163,10 +163,9 @@ static uint64_t os_signal(uint64_t n)
     return good;
 }
 
-/* ---- files -------------------------------------------------------------------------------------
- */
+/* ---- files ------------------------------------------------------------------------------ */
 
-static char file_name[] = "/tmp/bench-guest.XXXXXX";
+static char file_name[64];
 static int file = -1;
 #define FILE_PAGES 16
 
@@ -180,7 +179,8 @@ static void setup_file(void)
     uint8_t page[PAGE];
     if (file >= 0)
         return;
-    file = mkstemp(file_name);
+    snprintf(file_name, sizeof file_name, "/tmp/bench-guest.%ld", (long)getpid());
+    file = open(file_name, O_CREAT | O_EXCL | O_RDWR, 0600);
     atexit(remove_file);
     for (int i = 0; i < FILE_PAGES; i++) {
         memset(page, i + 1, sizeof page);

@@ -227,8 +227,7 @@ static uint64_t kernel_hash(uint64_t n)
     return sum;
 }
 
-/* ---- the sieve of Eratosthenes to 32768 --------------------------------------------------------
- */
+/* ---- the sieve of Eratosthenes to 32768 -------------------- */
 
 #define SIEVE_N 32768
 static bool composite[SIEVE_N];

@@ -135,8 +135,7 @@ static uint64_t kernel_chase(uint64_t n)
     return sum;
 }
 
-/* ---- REP MOVSB and REP STOSB ------------------------------------------------------------------
- */
+/* ---- REP MOVSB and REP STOSB -------------------- */
 
 static uint8_t rep_from[1024 * KIB] __attribute__((aligned(4096)));
 static uint8_t rep_to[1024 * KIB] __attribute__((aligned(4096)));

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * What can be watched of a run: counts, samples, names for perf. */
 #include "api.h"
+#include <fcntl.h>
 #include <stdio.h>
 
 /* 64 times: 100000 additions, CPUID, a page that is not mapped is not touched. */
@@ -87,8 +88,9 @@ static void forget_map(void)
 
 Test(watch, perf_map)
 {
-    char symbols[] = "/tmp/virtcore-symbols-XXXXXX";
-    int fd = mkstemp(symbols);
+    char symbols[64];
+    snprintf(symbols, sizeof symbols, "/tmp/virtcore-symbols-%ld", (long)getpid());
+    int fd = open(symbols, O_CREAT | O_EXCL | O_WRONLY, 0600);
     static const char text[] = "0000000000001000 T begin\n"
                                "not a line of nm\n"
                                "0000000000001008 D data\n"
