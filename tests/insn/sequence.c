@@ -75,6 +75,7 @@ static bool usable(const struct form *f)
     for (unsigned i = 0; i < zi->operand_count; i++)
         if (f->in.op[i].type == ZYDIS_OPERAND_TYPE_MEMORY &&
             (f->in.op[i].visibility != ZYDIS_OPERAND_VISIBILITY_EXPLICIT ||
+             !f->enc.has_modrm || /* a random address of this process */
              f->in.op[i].mem.type == ZYDIS_MEMOP_TYPE_VSIB))
             return false;
     return !names_register(&f->in, RSP, false);

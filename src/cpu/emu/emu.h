@@ -236,7 +236,6 @@ struct emu {
 
     _Atomic uint64_t icount_check; /* the dispatcher looks at budgets when icount passes this */
     uint64_t icount_limit;         /* of the instruction budget; UINT64_MAX: none */
-    uint64_t idle_start;
     struct decode_out *decoded;
     struct tlb *tlbs;
     struct jcache *jcache; /* rip -> block: block.c */

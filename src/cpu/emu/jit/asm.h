@@ -167,6 +167,11 @@ static inline void mov_imm64(struct asmbuf *a, unsigned reg, uint64_t v)
         put64(a, v);
     }
 }
+/* cmp qword [r11], 0 */
+static inline void cmp_r11_0(struct asmbuf *a)
+{
+    put8(a, 0x49), put8(a, 0x83), put8(a, 0x3b), put8(a, 0);
+}
 /* lea reg, [base + disp]. */
 static inline void lea_disp(struct asmbuf *a, unsigned reg, unsigned base, int32_t disp)
 {

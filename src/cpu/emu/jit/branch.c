@@ -9,8 +9,7 @@ void put_ip(struct trans *t, int64_t off)
     lea_disp(&t->a, H_R10, H_R10, (int32_t)off);
 }
 
-/* sub r8, n: the fuel. */
-static void put_fuel(struct asmbuf *a, unsigned n)
+void put_fuel(struct asmbuf *a, unsigned n)
 {
     put8(a, 0x49), put8(a, 0x83), put8(a, 0xe8), put8(a, n);
 }

@@ -111,12 +111,6 @@ static void put_cold(struct trans *t, const struct cold *k)
         trans_exit(t, k->insn + 1, t->insn[k->insn].off + t->insn[k->insn].op.len,
                    t->insn[k->insn].live_after);
         break;
-    case COLD_RUN_STORED:
-        put_site(t, k);
-        call_to(a, t->gates->stored);
-        put_resume(t, k);
-        jump_to(a, k->back);
-        break;
     case COLD_TAKEN:
         trans_exit(t, k->insn + 1, t->insn[k->insn].op.disp, t->insn[k->insn].live_taken);
         break;

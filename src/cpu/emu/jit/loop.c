@@ -70,9 +70,10 @@ void put_loop_stored(struct trans *t)
     for (unsigned i = 0; i < t->loop.last; i++) {
         if (!lead_steps(t, i) || !t->insn[i].group_write)
             continue;
-        struct cold *k = trans_cold_new(t, i, COLD_RUN_STORED);
+        struct cold *k = trans_cold_new(t, i, COLD_STORED);
+        k->m = t->insn[i].m;
         gs_load(a, H_R11, JIT_SLOT_OFF(t->insn[i].slot, code));
-        put8(a, 0x49), put8(a, 0x83), put8(a, 0x3b), put8(a, 0); /* cmp qword [r11], 0 */
+        cmp_r11_0(a);
         k->from = jump_cc(a, 5, NULL);
         k->back = here(a);
         k->site = trans_site(t, i);
@@ -98,8 +99,8 @@ void put_loop_back(struct trans *t, struct tinsn *ti, unsigned i)
     else if (t->flags == IN_HOST || t->loop.saves)
         spill_flags(t, FL_ARITH);
     put_x87_turn(t);
-    put8(a, 0x49), put8(a, 0x83), put8(a, 0xe8), put8(a, i + 1); /* sub r8, turn */
-    jump_cc(a, 15, t->loop.second + a->to_exec);                 /* jg */
+    put_fuel(a, i + 1);
+    jump_cc(a, 15, t->loop.second + a->to_exec); /* jg */
     spill_flags(t, FL_ARITH);
     put_x87_pointers(t);
     put_loop_stored(t);

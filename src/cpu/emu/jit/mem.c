@@ -204,7 +204,7 @@ void put_stored(struct trans *t, unsigned i, const struct access *m, bool stays)
     } else {
         gs_load(a, H_R11, JIT_SLOT_OFF(t->slot, code));
     }
-    put8(a, 0x49), put8(a, 0x83), put8(a, 0x3b), put8(a, 0); /* cmp qword [r11], 0 */
+    cmp_r11_0(a);
     k->from = jump_cc(a, 5, NULL);
     k->back = here(a);
     k->site = trans_site(t, i);

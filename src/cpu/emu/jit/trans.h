@@ -90,15 +90,14 @@ struct loop {
 
 /* Code out of the way: a slow path, written after the block. */
 enum cold_kind {
-    COLD_FILL,       /* a page check failed */
-    COLD_CALLOUT,    /* the interpreter does the instruction */
-    COLD_STORED,     /* stored to a page with code */
-    COLD_TAKEN,      /* a branch is taken */
-    COLD_SIMD,       /* vectors are not live */
-    COLD_POLL,       /* out of fuel */
-    COLD_LOOP_END,   /* a loop's second body is left at its end */
-    COLD_RUN_STORED, /* a page that it stored to has code by now */
-    COLD_MISS        /* r11: a jump cache entry that is not the one; leave to [r10] */
+    COLD_FILL,     /* a page check failed */
+    COLD_CALLOUT,  /* the interpreter does the instruction */
+    COLD_STORED,   /* stored to a page with code */
+    COLD_TAKEN,    /* a branch is taken */
+    COLD_SIMD,     /* vectors are not live */
+    COLD_POLL,     /* out of fuel */
+    COLD_LOOP_END, /* a loop's second body is left at its end */
+    COLD_MISS      /* r11: a jump cache entry that is not the one; leave to [r10] */
 };
 enum cold_ip {
     IP_OFF,  /* an offset of the page */
@@ -191,7 +190,8 @@ bool access_clobbers(const struct trans *t, unsigned i);
 struct hmem put_operand(struct trans *t, const struct access *m);
 /* r11 alone, so that r10 is free. */
 void put_collapse(struct trans *t, struct hmem *m);
-/* to = linear address without / with the displacement. Uses r10, r11. */
+/* to = base, index and segment base, plus disp. Uses r10, r11, and flags when there is
+ * a segment. */
 void put_linear(struct trans *t, const struct access *m, unsigned to, int32_t disp);
 /* After a store, flags being in memory: has the page code? m: as registers are now. */
 void put_stored(struct trans *t, unsigned i, const struct access *m, bool stays);
@@ -215,6 +215,8 @@ void put_branch(struct trans *t, struct tinsn *ti, unsigned i);
  * the block done. */
 void trans_exit(struct trans *t, unsigned done, int64_t off, uint32_t live);
 void trans_cold(struct trans *t);
+/* sub r8, n: the fuel. */
+void put_fuel(struct asmbuf *a, unsigned n);
 /* r10 = the guest IP of an offset of the page. */
 void put_ip(struct trans *t, int64_t off);
 
