@@ -148,11 +148,12 @@ enum {
 enum { R_RAX, R_RCX, R_RDX, R_RBX, R_RSP, R_RBP, R_RSI, R_RDI };
 #define R_ZERO 16 /* gpr[16] is always 0 */
 #define R_IPB  17 /* gpr[17] is ip_base */
+#define R_TMP  18 /* for translated code: an address in the making */
 
 /* How arithmetic flags are held until somebody asks: flags.h. */
 struct emu {
     /* Hot: what nearly each instruction touches. */
-    uint64_t gpr[18];
+    uint64_t gpr[19];
     uint64_t rip; /* IP of the next instruction; valid in the dispatcher */
     uint64_t cc_dst, cc_src;
     uint32_t cc_op;

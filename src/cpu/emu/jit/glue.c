@@ -61,6 +61,10 @@ static uint32_t interpret_rest(struct emu *c, const struct jit_site *site)
     c->icount += site->before;
     c->rip = ip_wrap(c, op_ip(c, &site->op));
     c->jit_skip = 1;
+    if (site->shadow) { /* interrupts wait until it is done */
+        c->shadow = 1;
+        emu_mode_changed(c);
+    }
     return leave(c);
 }
 

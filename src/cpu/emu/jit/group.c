@@ -122,6 +122,14 @@ static void effects(struct groups *g, const struct tinsn *ti)
     switch (ti->kind) {
     case T_CALLOUT: /* it may change what memory is seen */ g->nopen = 0; break;
     case T_PUSH: add(g, 4, -8); return;
+    case T_SYS:
+        if (ti->has_access)
+            add(g, 4, -8);
+        if (ti->zi.mnemonic == ZYDIS_MNEMONIC_SWAPGS)
+            g->nopen = 0;
+        if (ti->has_access)
+            return;
+        break;
     case T_LEAVE: forget(g, 4), forget(g, 5); return;
     case T_POP:
         add(g, 4, 8);
@@ -146,18 +154,24 @@ static void effects(struct groups *g, const struct tinsn *ti)
 
 /* ---- accesses ------------------------------------------------------------------------ */
 
+struct access trans_access(const struct tinsn *ti, const ZydisDecodedOperand *o)
+{
+    struct access m;
+    m.base = o->mem.base == ZYDIS_REGISTER_NONE  ? -1
+             : o->mem.base == ZYDIS_REGISTER_RIP ? G_IP
+                                                 : op_gpr(o->mem.base) / 8;
+    m.index = o->mem.index == ZYDIS_REGISTER_NONE ? -1 : op_gpr(o->mem.index) / 8;
+    m.scale = o->mem.scale == 8 ? 3 : o->mem.scale == 4 ? 2 : o->mem.scale == 2 ? 1 : 0;
+    m.disp = (int32_t)ti->op.disp;
+    m.seg = ti->op.seg == SEG_FS || ti->op.seg == SEG_GS ? ti->op.seg : -1;
+    m.size = ti->op.msize;
+    m.write = o->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
+    return m;
+}
+
 static void of_operand(struct tinsn *ti, const ZydisDecodedOperand *o)
 {
-    struct access *m = &ti->m;
-    m->base = o->mem.base == ZYDIS_REGISTER_NONE  ? -1
-              : o->mem.base == ZYDIS_REGISTER_RIP ? G_IP
-                                                  : op_gpr(o->mem.base) / 8;
-    m->index = o->mem.index == ZYDIS_REGISTER_NONE ? -1 : op_gpr(o->mem.index) / 8;
-    m->scale = o->mem.scale == 8 ? 3 : o->mem.scale == 4 ? 2 : o->mem.scale == 2 ? 1 : 0;
-    m->disp = (int32_t)ti->op.disp;
-    m->seg = ti->op.seg == SEG_FS || ti->op.seg == SEG_GS ? ti->op.seg : -1;
-    m->size = ti->op.msize;
-    m->write = o->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
+    ti->m = trans_access(ti, o);
     ti->has_access = true;
 }
 
@@ -185,6 +199,10 @@ static void find_access(struct tinsn *ti)
     case T_CALL_IND:
         if (ti->zop[0].type == ZYDIS_OPERAND_TYPE_MEMORY)
             of_operand(ti, &ti->zop[0]);
+        break;
+    case T_SYS:
+        if (ti->zi.mnemonic == ZYDIS_MNEMONIC_PUSHFQ)
+            of_stack(ti, 4, -8, true);
         break;
     case T_PUSH:
     case T_CALL: of_stack(ti, 4, -8, true); break;

@@ -197,7 +197,7 @@ void put_copy(struct trans *t, struct tinsn *ti, unsigned i)
 {
     struct encoding e;
     const struct access *m = ti->has_access ? &ti->m : NULL;
-    bool align = m && ti->kind == T_VECTOR && trans_must_align(ti);
+    bool align = m && trans_must_align(ti);
     unsigned first = t->ncold;
 
     encoding_of(&e, &ti->zi, ti->zop, ti->bytes);
@@ -242,12 +242,31 @@ static struct cold *stack_check(struct trans *t, struct tinsn *ti, unsigned i)
     return put_check(t, i, &ti->m);
 }
 
+/* emu.jit_tmp = what PUSH finds in memory. */
+static struct cold *put_pushed(struct trans *t, struct tinsn *ti, unsigned i)
+{
+    struct access m = trans_access(ti, &ti->zop[0]);
+    keep_flags(t, ti, i);
+    struct cold *k = put_check(t, i, &m);
+    if (k->site) /* the check of the stack is left out */
+        k->site->group = ti->grouped;
+    struct hmem h = put_operand(t, &m);
+    hmem_op(&t->a, 0x8b, H_R10, &h);
+    gs_store(&t->a, H_R10, EMU_OFF(jit_tmp));
+    return k;
+}
+
 static void put_push(struct trans *t, struct tinsn *ti, unsigned i)
 {
     struct asmbuf *a = &t->a;
+    bool memory = ti->zop[0].type == ZYDIS_OPERAND_TYPE_MEMORY;
+    struct cold *from_memory = memory ? put_pushed(t, ti, i) : NULL;
     struct cold *k = stack_check(t, ti, i);
     struct hmem h = put_operand(t, &ti->m);
-    if (ti->zop[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE) {
+    if (memory) {
+        gs_load(a, H_R10, EMU_OFF(jit_tmp));
+        hmem_op(a, 0x89, H_R10, &h);
+    } else if (ti->zop[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE) {
         put8(a, 0x48u | hmem_rex(&h)), put8(a, 0xc7); /* mov qword [h], imm32 */
         put_hmem(a, 0, &h);
         put32(a, (uint32_t)ti->op.imm);
@@ -263,6 +282,7 @@ static void put_push(struct trans *t, struct tinsn *ti, unsigned i)
     now.disp = 0;
     if (!access_free(t, i))
         put_stored(t, i, &now, false);
+    finish_cold(t, from_memory, ti);
     finish_cold(t, k, ti);
 }
 
@@ -305,6 +325,8 @@ void trans_insn(struct trans *t, struct tinsn *ti, unsigned i)
     case T_COPY:
     case T_VECTOR: put_copy(t, ti, i); break;
     case T_X87: put_x87(t, ti, i); break;
+    case T_BIT: put_bit(t, ti, i); break;
+    case T_SYS: put_sys(t, ti, i); break;
     case T_DIV: put_div(t, ti, i); break;
     case T_LEA: put_lea(t, ti); break;
     case T_PUSH: put_push(t, ti, i); break;

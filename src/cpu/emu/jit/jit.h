@@ -86,6 +86,7 @@ struct jit_site {
     bool group;         /* the check stands for later accesses too */
     bool always;        /* not translated: interpreted each time */
     bool stays;         /* the block is left after it in any case */
+    bool shadow;        /* STI was before it */
     struct op op;
 };
 

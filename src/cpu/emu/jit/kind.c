@@ -49,6 +49,7 @@ static bool is_copyable(const ZydisDecodedInstruction *zi)
     case ZYDIS_MNEMONIC_XCHG:
     case ZYDIS_MNEMONIC_XADD:
     case ZYDIS_MNEMONIC_CMPXCHG:
+    case ZYDIS_MNEMONIC_CMPXCHG16B:
     case ZYDIS_MNEMONIC_ANDN:
     case ZYDIS_MNEMONIC_BEXTR:
     case ZYDIS_MNEMONIC_BLSI:
@@ -136,9 +137,10 @@ static bool can_copy(const struct tinsn *ti, bool vector, bool x87)
 {
     struct encoding e;
     const ZydisDecodedOperand *m = trans_memory(ti);
+    unsigned most = vector ? 32 : ti->zi.mnemonic == ZYDIS_MNEMONIC_CMPXCHG16B ? 16 : 8;
     if (!encoding_of(&e, &ti->zi, ti->zop, ti->bytes))
         return false;
-    if (m && (!address_possible(ti, m) || ti->op.msize > (vector ? 32 : 8) || !ti->op.msize ||
+    if (m && (!address_possible(ti, m) || ti->op.msize > most || !ti->op.msize ||
               !(ti->zi.attributes & ZYDIS_ATTRIB_HAS_MODRM) || moves_its_address(ti, m)))
         return false;
     /* Beside memory AH changes places with AL, which must not be named as well. */
@@ -192,6 +194,10 @@ static bool is_vector(const struct tinsn *ti)
 /* The operand must be aligned to its size, or the instruction raises #GP. */
 bool trans_must_align(const struct tinsn *ti)
 {
+    if (ti->zi.mnemonic == ZYDIS_MNEMONIC_CMPXCHG16B)
+        return true;
+    if (ti->kind != T_VECTOR)
+        return false;
     switch (ti->zi.mnemonic) {
     case ZYDIS_MNEMONIC_VMOVAPS:
     case ZYDIS_MNEMONIC_VMOVAPD:
@@ -234,6 +240,8 @@ static enum trans_kind branch_kind(const struct tinsn *ti)
 
 enum trans_kind trans_kind(struct emu *c, const struct tinsn *ti)
 {
+    if (trans_sys(c, ti))
+        return T_SYS;
     if (ti->op.flags & OP_END)
         return ti->zi.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE ? branch_kind(ti) : T_END;
     switch (ti->zi.mnemonic) {
@@ -243,7 +251,8 @@ enum trans_kind trans_kind(struct emu *c, const struct tinsn *ti)
         return address_possible(ti, &ti->zop[1]) && ti->zi.operand_width >= 32 ? T_LEA : T_CALLOUT;
     case ZYDIS_MNEMONIC_PUSH:
         if (ti->op.opsize == 8 &&
-            (gpr64(&ti->zop[0]) || (ti->zop[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE)))
+            (gpr64(&ti->zop[0]) || ti->zop[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE ||
+             (ti->zop[0].type == ZYDIS_OPERAND_TYPE_MEMORY && address_possible(ti, &ti->zop[0]))))
             return T_PUSH;
         return T_CALLOUT;
     case ZYDIS_MNEMONIC_DIV:
@@ -260,6 +269,8 @@ enum trans_kind trans_kind(struct emu *c, const struct tinsn *ti)
     if (is_copyable(&ti->zi) || is_bit_test(ti))
         return can_copy(ti, false, false) && emu_runs_natively(c, ti->zi.meta.isa_set) ? T_COPY
                                                                                        : T_CALLOUT;
+    if (trans_bit(ti))
+        return T_BIT;
     if (trans_x87(ti))
         return jit_x87(c->vm->jit) && can_copy(ti, true, true) ? T_X87 : T_CALLOUT;
     return is_vector(ti) && can_copy(ti, true, false) ? T_VECTOR : T_CALLOUT;
@@ -270,7 +281,8 @@ enum trans_kind trans_kind(struct emu *c, const struct tinsn *ti)
 bool trans_may_fault(const struct tinsn *ti)
 {
     if (!ti->has_access)
-        return ti->kind == T_CALL_IND || ti->kind == T_DIV;
+        return ti->kind == T_CALL_IND || ti->kind == T_DIV || ti->kind == T_BIT ||
+               trans_sys_faults(ti);
     return ti->lead < 0 || ti->m.write || ti->kind == T_CALL_IND || ti->kind == T_DIV ||
-           (ti->kind == T_VECTOR && trans_must_align(ti));
+           trans_must_align(ti);
 }

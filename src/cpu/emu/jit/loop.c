@@ -27,7 +27,7 @@ static bool flags_seen(const struct trans *t)
         const struct tinsn *ti = &t->insn[i];
         bool steps = ti->has_access && t->insn[ti->lead >= 0 ? ti->lead : (int)i].steps;
         if (ti->use || ti->kind == T_JCC || ti->kind == T_DIV || (ti->has_access && !steps) ||
-            (ti->has_access && ti->kind == T_VECTOR && trans_must_align(ti)))
+            (ti->has_access && trans_must_align(ti)))
             return true;
         if (ti->def == FL_ARITH)
             return false;

@@ -16,7 +16,7 @@ static int address_reg(struct trans *t, int guest, unsigned spare)
 {
     if (guest < 0)
         return -1;
-    if (guest != G_IP && !homed(guest))
+    if (guest < 16 && !homed(guest))
         return (int)host_reg(guest);
     gs_load(&t->a, spare, GPR_OFF((unsigned)guest));
     return (int)spare;
@@ -166,7 +166,8 @@ struct cold *put_check(struct trans *t, unsigned i, const struct access *m)
         return NULL;
     }
     if (m != &ti->m) { /* an instruction's second access */
-        t->slot = jit_slot_new(t->jit);
+        uint64_t phys = (t->block->phys & PAGE_MASK_4K) + ti->off;
+        t->slot = jit_scattered(t->jit, phys) ? JIT_NO_SLOT : jit_slot_new(t->jit);
         k = t->slot == JIT_NO_SLOT ? check_tlb(t, i, m) : check_slot(t, i, m, t->slot);
     } else if (ti->slot == JIT_NO_SLOT) {
         k = check_tlb(t, i, m);
@@ -182,7 +183,7 @@ struct cold *put_check(struct trans *t, unsigned i, const struct access *m)
             k->site->at = (uint16_t)(ti->m.disp - ti->lo);
         }
     }
-    if (k->site && ti->kind == T_VECTOR && trans_must_align(ti))
+    if (k->site && trans_must_align(ti))
         k->site->align = (uint8_t)(m->size - 1);
     k->back = here(&t->a);
     return k;

@@ -63,6 +63,8 @@ static bool leaves_block(const struct tinsn *ti)
     case T_COPY:
     case T_VECTOR:
     case T_X87:
+    case T_BIT:
+    case T_SYS:
     case T_DIV:
     case T_LEA:
     case T_PUSH:

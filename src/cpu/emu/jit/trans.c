@@ -53,7 +53,7 @@ static void decode(struct trans *t, const uint8_t *bytes, unsigned avail)
             }
             adopt(ti, &out->op[i], t->start + at);
             t->n++;
-            more = i + 1 == out->nops && is_jcc(ti);
+            more = i + 1 == out->nops && (is_jcc(ti) || trans_goes_on(ti));
         }
         at += out->used;
         if (t->undecodable)

@@ -17,6 +17,8 @@ enum trans_kind {
     T_VECTOR,  /* the same, and it needs the guest's vectors in the host's registers */
     T_X87,     /* the same; x87 or MMX registers */
     T_DIV,
+    T_BIT, /* BT m, r and the like */
+    T_SYS, /* changes the system's state a little */
     T_LEA,
     T_PUSH,
     T_POP,
@@ -177,6 +179,8 @@ bool address_possible(const struct tinsn *ti, const ZydisDecodedOperand *m);
 
 /* ---- group.c: which accesses share a check ------------------------------------------ */
 void trans_accesses(struct trans *t);
+/* Of an operand in memory. */
+struct access trans_access(const struct tinsn *ti, const ZydisDecodedOperand *o);
 
 /* ---- mem.c ---------------------------------------------------------------------- */
 /* Makes sure that the access is possible and r11 the addend. NULL: it was known
@@ -229,6 +233,15 @@ void spill_flags(struct trans *t, uint32_t live);
 void keep_flags(struct trans *t, const struct tinsn *ti, unsigned i);
 /* To the host's. */
 void need_flags(struct trans *t, uint32_t live);
+
+/* ---- sys.c, bit.c --------------------------------------------------------------------- */
+bool trans_sys(const struct emu *c, const struct tinsn *ti);
+bool trans_sys_faults(const struct tinsn *ti);
+/* Is it the last of an interpreted block, but not of a translation? */
+bool trans_goes_on(const struct tinsn *ti);
+void put_sys(struct trans *t, struct tinsn *ti, unsigned i);
+bool trans_bit(const struct tinsn *ti);
+void put_bit(struct trans *t, struct tinsn *ti, unsigned i);
 
 /* ---- x87.c ---------------------------------------------------------------------------- */
 bool trans_x87(const struct tinsn *ti);
