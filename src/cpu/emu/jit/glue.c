@@ -153,7 +153,9 @@ uint32_t jit_do_stored(struct emu *c, struct jit_site *site, uint64_t lin)
 {
     jit_seen(c);
     count_in(c);
-    if (site->slot == JIT_NO_SLOT)
+    if (site->slot == JIT_NO_SLOT && !site->size)
+        access_stored_code(c, lin & PAGE_MASK_4K, 4096);
+    else if (site->slot == JIT_NO_SLOT)
         access_stored_code(c, lin, site->size);
     else
         slot_stored(c, jit_slot(c, site->slot), lin, site->size);

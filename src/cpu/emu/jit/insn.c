@@ -5,6 +5,8 @@
 
 void put_callout(struct trans *t, struct tinsn *ti, unsigned i)
 {
+    if (put_string(t, ti, i))
+        return;
     spill_flags(t, ti->live_before);
     put_x87_pointers(t);
     struct jit_site *s = trans_site(t, i);

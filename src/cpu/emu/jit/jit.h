@@ -18,6 +18,8 @@
 
 struct jit;
 
+enum jit_string { JIT_MOVS, JIT_STOS, JIT_LODS, JIT_STRINGS };
+
 /* Where translated code leaves to. */
 struct jit_gates {
     void (*enter)(struct emu *c, const uint8_t *code);
@@ -33,6 +35,9 @@ struct jit_gates {
     const uint8_t *simd_resume; /* again, after a call of C; they were allowed before */
     const uint8_t *poll;        /* the fuel is used up; r10: where to leave to; called */
     const uint8_t *link;        /* r11: struct jit_link; c->rip is set */
+    /* By REP and log2 of the size; called. Come back with CF when it has to be a
+     * callout; else r11: the code word of the page stored to. Clobber flags, r10. */
+    const uint8_t *string[JIT_STRINGS][2][4];
 };
 #define GATE_SKIP 5 /* a jump */
 
@@ -165,6 +170,7 @@ void jit_scattered_set(struct jit *jit, uint64_t phys);
 
 /* ---- shared by the translator's files ------------------------------------- */
 struct asmbuf;
+const uint8_t *emit_string(struct asmbuf *a, enum jit_string form, unsigned size_log2, bool rep);
 bool jit_space(struct jit *jit, struct asmbuf *a);
 void jit_commit(struct jit *jit, const struct asmbuf *a);
 uint32_t jit_slot_new(struct jit *jit);

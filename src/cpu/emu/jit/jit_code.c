@@ -18,6 +18,7 @@
 
 #define CODE_SIZE    (64u << 20)
 #define CODE_BLOCK   65536u /* room that must be left for one block */
+#define GATES_SIZE   16384u
 #define SLOTS_LEFT   1024u  /* and slots */
 #define SCATTER_BITS 16
 
@@ -335,7 +336,7 @@ static void emit_link(struct asmbuf *a, const uint8_t *leave)
 
 static void emit_gates(struct jit *jit, bool avx)
 {
-    struct asmbuf a = {jit->w, jit->w + 4096, jit->x - jit->w, false};
+    struct asmbuf a = {jit->w, jit->w + GATES_SIZE, jit->x - jit->w, false};
     struct jit_gates *s = &jit->gates;
 
     const uint8_t *save = here(&a);
@@ -363,6 +364,9 @@ static void emit_gates(struct jit *jit, bool avx)
     emit_call_c(&a, (uint64_t)(uintptr_t)jit_do_simd_on, s->leave, save, load);
     s->link = here(&a);
     emit_link(&a, s->leave);
+    for (unsigned form = 0; form < JIT_STRINGS; form++)
+        for (unsigned n = 0; n < 8; n++)
+            s->string[form][n >> 2][n & 3] = emit_string(&a, form, n & 3, n >> 2);
     jit->first = jit->used = (size_t)(a.w - jit->w + 63) & ~(size_t)63;
 }
 

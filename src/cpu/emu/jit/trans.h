@@ -205,7 +205,7 @@ struct jit_site *trans_site(struct trans *t, unsigned i);
 void *trans_own(struct trans *t, size_t size);
 struct cold *trans_cold_new(struct trans *t, unsigned i, enum cold_kind kind);
 
-/* ---- insn.c, div.c, branch.c, cold.c --------------------------------------------------- */
+/* ---- insn.c, div.c, string.c, branch.c, cold.c --------------------------------------------------- */
 void trans_insn(struct trans *t, struct tinsn *ti, unsigned i);
 void put_callout(struct trans *t, struct tinsn *ti, unsigned i);
 /* What a slow path needs to know once the instruction is written. */
@@ -213,6 +213,8 @@ void finish_cold(struct trans *t, struct cold *k, const struct tinsn *ti);
 /* The guest's vectors and x87 registers into the host's, unless they are there. */
 void put_simd_check(struct trans *t, struct tinsn *ti, unsigned i);
 void put_copy(struct trans *t, struct tinsn *ti, unsigned i);
+/* In place of a callout, when there is a faster way. */
+bool put_string(struct trans *t, struct tinsn *ti, unsigned i);
 void put_div(struct trans *t, struct tinsn *ti, unsigned i);
 void put_branch(struct trans *t, struct tinsn *ti, unsigned i);
 /* Leaves for an offset of the page (may be outside it), `done` instructions of
