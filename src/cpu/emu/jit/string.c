@@ -52,7 +52,7 @@ const uint8_t *emit_string(struct asmbuf *a, enum jit_string form, unsigned size
 {
     const uint8_t *start = here(a);
     bool from = form != JIT_STOS, to = form != JIT_LODS;
-    uint8_t *fail[2] = {NULL, NULL}, *miss[2] = {NULL, NULL};
+    uint8_t *fail[2] = {NULL, NULL}, *miss[3] = {NULL, NULL, NULL};
 
     gs_op(a, false, 0xf6, 0, EMU_OFF(rflags) + 1), put8(a, FL_DF >> 8); /* test byte */
     fail[0] = jump_cc(a, 5, NULL);
@@ -65,8 +65,14 @@ const uint8_t *emit_string(struct asmbuf *a, enum jit_string form, unsigned size
         shift_imm(a, 4, H_R11, size_log2); /* shl */
     }
     put8(a, 0x50 | H_RDX), put8(a, 0x50 | H_RBX); /* push */
-    if (to)
+    if (to) {
         miss[0] = put_side(a, TLB_W, H_RDI, H_RBX);
+        /* Which lines it stores to is known to C only. What gets code from now on
+         * shows in the look after the store, and then the whole page counts. */
+        mem_op(a, 0x8b, H_R10, H_RBX, (int32_t)offsetof(struct tlb_set, wx));
+        put8(a, 0x49), put8(a, 0x83), put8(a, 0x3a), put8(a, 0); /* cmp qword [r10], 0 */
+        miss[2] = jump_cc(a, 5, NULL);
+    }
     if (from) {
         miss[1] = put_side(a, TLB_R, H_RSI, H_R10);
         mem_op(a, 0x8b, H_RDX, H_R10, ADDEND_OFF(TLB_R));
@@ -84,7 +90,7 @@ const uint8_t *emit_string(struct asmbuf *a, enum jit_string form, unsigned size
         reg_op(a, 0x29, H_RDI, H_R10);
     put8(a, 0x58 | H_RBX), put8(a, 0x58 | H_RDX); /* pop */
     put8(a, 0xf8), put8(a, 0xc3);                 /* clc; ret */
-    for (unsigned i = 0; i < 2; i++)
+    for (unsigned i = 0; i < 3; i++)
         if (miss[i])
             patch_here(a, miss[i]);
     put8(a, 0x58 | H_RBX), put8(a, 0x58 | H_RDX);
