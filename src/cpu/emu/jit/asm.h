@@ -154,6 +154,12 @@ static inline void mov_reg(struct asmbuf *a, unsigned to, unsigned from)
     if (to != from)
         reg_op(a, 0x89, to, from);
 }
+static inline void push_pop(struct asmbuf *a, unsigned opcode, unsigned reg)
+{
+    if (reg >= 8)
+        put8(a, 0x41);
+    put8(a, opcode | (reg & 7));
+}
 static inline void mov_imm64(struct asmbuf *a, unsigned reg, uint64_t v)
 {
     if (v <= UINT32_MAX) {

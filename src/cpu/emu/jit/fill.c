@@ -6,15 +6,17 @@
 #include "../tlb.h"
 #include "jit.h"
 
-/* A check whose page changes within so many instructions, JIT_SCATTER_TIMES in a
- * row, goes through the soft TLB instead. */
-#define SCATTER_INSNS 160u
+/* Every so many misses of a place are looked at together. When its page changes within
+ * fewer instructions than this on average, three times in a row, it asks the soft TLB
+ * instead: that costs less than to learn a page so often. */
+#define JUDGE_MISSES  16u
+#define SCATTER_INSNS 80u
 
 /* ---- forgetting -------------------------------------------------------------------- */
 
 static unsigned page_hash(uint64_t lin)
 {
-    return (unsigned)((lin >> 12) * 0x9e3779b97f4a7c15ull >> (64 - JIT_LOG_PAGE_BITS));
+    return (unsigned)((lin >> 12) * JIT_LOG_HASH >> (64 - JIT_LOG_PAGE_BITS));
 }
 
 static void log_flush(struct emu *c, struct jit_log *log, uint8_t bit)
@@ -88,17 +90,14 @@ static bool enter_page(struct emu *c, enum tlb_kind kind, uint64_t lin)
     return true;
 }
 
-/* Misses that follow each other closely: the place reaches many pages in turn. */
-static void count_miss(struct emu *c, struct jit_site *s)
+/* Does the place reach many pages in turn? */
+static void judge(struct emu *c, struct jit_site *s)
 {
     uint64_t now = c->fuel_base - (uint64_t)c->fuel;
-    if (now - s->last_miss < SCATTER_INSNS) {
-        if (!jit_site_scattered(s))
-            s->misses++;
-    } else {
-        s->misses = 0;
-    }
-    s->last_miss = now;
+    bool scatters = now - s->since < SCATTER_INSNS * JUDGE_MISSES;
+    s->scatters = scatters ? s->scatters + 1 : 0;
+    s->since = now;
+    s->ration = JUDGE_MISSES;
 }
 
 uint32_t jit_do_fill(struct emu *c, struct jit_site *s, uint64_t lin)
@@ -109,11 +108,10 @@ uint32_t jit_do_fill(struct emu *c, struct jit_site *s, uint64_t lin)
 
     jit_seen(c);
     c->stats.check_misses++;
-    if (s->slot != JIT_NO_SLOT) {
-        count_miss(c, s);
-        if (jit_site_scattered(s))
-            return 0;
-    }
+    if (s->slot != JIT_NO_SLOT && !s->ration)
+        judge(c, s);
+    if (jit_site_scattered(s))
+        return 0;
     if (c->tlb == &c->tlbs->never || (lin & 4095) + s->span > 4096 || (lin + s->at) & s->align)
         return 0;
     if (e->tag != (lin & PAGE_MASK_4K)) {

@@ -64,6 +64,7 @@ static inline struct jit_slot *jit_slot(struct emu *c, uint32_t n)
 /* Which slots a vCPU has filled, to be emptied by a flush: from pages that are not
  * global, and from global ones. */
 #define JIT_LOG_PAGE_BITS 15
+#define JIT_LOG_HASH      0x9e3779b97f4a7c15ull /* of page numbers */
 struct jit_logs {
     struct jit_log {
         unsigned n;
@@ -76,22 +77,23 @@ struct jit_logs {
 /* A place in a translation that C may have to be asked at: about one instruction. */
 struct jit_site {
     struct block *parent;
-    uint64_t phys;      /* of the instruction */
-    uint64_t last_miss; /* icount */
-    uint32_t slot;      /* JIT_NO_SLOT: its check goes through the soft TLB */
-    int32_t bias;       /* of what is checked against the base address */
-    uint16_t span;      /* bytes checked at once */
-    uint16_t size;      /* of its own access, */
-    uint16_t at;        /* which begins so far into what is checked, */
-    uint8_t align;      /* and must be aligned to this + 1 */
-    uint8_t before;     /* instructions of the block done before it */
-    uint8_t misses;     /* in quick succession */
-    bool write;         /* the check is for writing, */
-    bool writes;        /* and so is the access itself */
-    bool group;         /* the check stands for later accesses too */
-    bool always;        /* not translated: interpreted each time */
-    bool stays;         /* the block is left after it in any case */
-    bool shadow;        /* STI was before it */
+    uint64_t phys;    /* of the instruction */
+    uint64_t since;   /* icount at the last look at its misses */
+    uint32_t slot;    /* JIT_NO_SLOT: its check goes through the soft TLB */
+    int32_t bias;     /* of what is checked against the base address */
+    uint16_t span;    /* bytes checked at once */
+    uint16_t size;    /* of its own access, */
+    uint16_t at;      /* which begins so far into what is checked, */
+    uint8_t align;    /* and must be aligned to this + 1 */
+    uint8_t before;   /* instructions of the block done before it */
+    uint8_t ration;   /* misses until the next look */
+    uint8_t scatters; /* looks in a row that found it to scatter */
+    bool write;       /* the check is for writing, */
+    bool writes;      /* and so is the access itself */
+    bool group;       /* the check stands for later accesses too */
+    bool always;      /* not translated: interpreted each time */
+    bool stays;       /* the block is left after it in any case */
+    bool shadow;      /* STI was before it */
     struct op op;
 };
 
@@ -160,16 +162,17 @@ void jit_slots_flush(struct emu *c, bool global_too);
 /* What lies on a page that INVLPG names. */
 void jit_slots_flush_page(struct emu *c, uint64_t lin);
 /* Did checks at this instruction miss so often that they shall not remember? */
-#define JIT_SCATTER_TIMES 24u
+#define JIT_SCATTER_TIMES 3u
 static inline bool jit_site_scattered(const struct jit_site *s)
 {
-    return s->misses >= JIT_SCATTER_TIMES;
+    return s->scatters >= JIT_SCATTER_TIMES;
 }
 bool jit_scattered(const struct jit *jit, uint64_t phys);
 void jit_scattered_set(struct jit *jit, uint64_t phys);
 
 /* ---- shared by the translator's files ------------------------------------- */
 struct asmbuf;
+void emit_refill(struct asmbuf *a); /* comes back, or goes on behind itself */
 const uint8_t *emit_string(struct asmbuf *a, enum jit_string form, unsigned size_log2, bool rep);
 bool jit_space(struct jit *jit, struct asmbuf *a);
 void jit_commit(struct jit *jit, const struct asmbuf *a);

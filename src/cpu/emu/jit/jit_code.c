@@ -19,7 +19,7 @@
 #define CODE_SIZE    (64u << 20)
 #define CODE_BLOCK   65536u /* room that must be left for one block */
 #define GATES_SIZE   16384u
-#define SLOTS_LEFT   1024u  /* and slots */
+#define SLOTS_LEFT   1024u /* and slots */
 #define SCATTER_BITS 16
 
 struct jit {
@@ -54,13 +54,6 @@ static void store_guest(struct asmbuf *a)
     for (unsigned i = 0; i < ARRAY_LEN(pinned); i++)
         gs_store(a, pinned[i][1], GPR_OFF(pinned[i][0]));
     gs_store(a, H_R8, EMU_OFF(fuel));
-}
-
-static void push_pop(struct asmbuf *a, unsigned opcode, unsigned reg)
-{
-    if (reg >= 8)
-        put8(a, 0x41);
-    put8(a, opcode | (reg & 7));
 }
 
 static void rsp_add(struct asmbuf *a, int n)
@@ -267,6 +260,7 @@ static void emit_fill(struct asmbuf *a, const uint8_t *callout, const uint8_t *s
                       const uint8_t *load)
 {
     static const uint8_t kept[] = {H_RAX, H_RCX, H_RDX, H_RSI, H_RDI, H_R8, H_R9, H_R11};
+    emit_refill(a);
     gs_store(a, H_R8, EMU_OFF(fuel));
     for (unsigned i = 0; i < ARRAY_LEN(kept); i++)
         push_pop(a, 0x50, kept[i]);

@@ -205,7 +205,8 @@ struct jit_site *trans_site(struct trans *t, unsigned i);
 void *trans_own(struct trans *t, size_t size);
 struct cold *trans_cold_new(struct trans *t, unsigned i, enum cold_kind kind);
 
-/* ---- insn.c, div.c, string.c, branch.c, cold.c --------------------------------------------------- */
+/* ---- insn.c, div.c, string.c, branch.c, cold.c
+ * --------------------------------------------------- */
 void trans_insn(struct trans *t, struct tinsn *ti, unsigned i);
 void put_callout(struct trans *t, struct tinsn *ti, unsigned i);
 /* What a slow path needs to know once the instruction is written. */

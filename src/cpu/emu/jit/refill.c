@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: MIT
+ * The common case of a page check that fails: the soft TLB knows the page. Without C,
+ * and with no more registers saved than it needs. */
+#include "../tlb.h"
+#include "asm.h"
+#include "jit.h"
+
+#define SITE_OFF(field) ((uint8_t)offsetof(struct jit_site, field))
+_Static_assert(offsetof(struct jit_site, op) < 128 && TLB_R == 0 && TLB_W == 1 &&
+                   offsetof(struct tlb_set, e) == 0 && sizeof(struct jit_slot) == 32,
+               "what emit_refill counts on");
+#define TLB_AT(field, kind) /* beside e[kind], at its stride */                                    \
+    ((int32_t)offsetof(struct tlb_set, field) - (int32_t)((kind)*TLB_N * sizeof(struct tlb_ent)))
+
+/* r10 and r11 as for fill. A slot that the soft TLB can fill, while nothing else is to
+ * be done, is filled here. What is to be done else: see jit_do_fill. */
+void emit_refill(struct asmbuf *a)
+{
+    static const uint8_t kept[] = {H_RAX, H_RCX, H_RDX, H_RSI, H_RDI};
+    uint8_t *slow[8];
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < ARRAY_LEN(kept); i++)
+        push_pop(a, 0x50, kept[i]);
+    /* A slot, no look at its misses due, no alignment to check. */
+    put8(a, 0x41), put8(a, 0x83), put8(a, 0x7b), put8(a, SITE_OFF(slot)), put8(a, 0xff); /* cmp */
+    slow[n++] = jump_cc(a, 4, NULL);
+    put8(a, 0x41), put8(a, 0x80), put8(a, 0x6b), put8(a, SITE_OFF(ration)), put8(a, 1); /* sub */
+    slow[n++] = jump_cc(a, 6, NULL);                                                    /* jbe */
+    put8(a, 0x41), put8(a, 0x80), put8(a, 0x7b), put8(a, SITE_OFF(align)), put8(a, 0);  /* cmp */
+    slow[n++] = jump_cc(a, 5, NULL);
+    /* rcx = its entry in the TLB, esi = is that a global page */
+    put8(a, 0x41), put8(a, 0x0f), put8(a, 0xb6), put8(a, 0x4b), put8(a, SITE_OFF(write));
+    put8(a, 0xc1), put8(a, 0xe1), put8(a, TLB_BITS); /* shl ecx */
+    put8(a, 0x44), put8(a, 0x89), put8(a, 0xd0);     /* mov eax, r10d */
+    put8(a, 0xc1), put8(a, 0xe8), put8(a, 12);       /* shr eax, 12 */
+    put8(a, 0x25), put32(a, TLB_N - 1);              /* and eax */
+    put8(a, 0x01), put8(a, 0xc1);                    /* add ecx, eax */
+    gs_load(a, H_RDX, EMU_OFF(tlb));
+    put8(a, 0x0f), put8(a, 0xb6), put8(a, 0xb4), put8(a, 0x0a); /* movzx esi, [rdx + rcx] */
+    put32(a, (uint32_t)offsetof(struct tlb_set, global));
+    put8(a, 0xc1), put8(a, 0xe1), put8(a, 4); /* shl ecx, 4 */
+    reg_op(a, 0x01, H_RCX, H_RDX);            /* add rcx, rdx */
+    mov_reg(a, H_RDX, H_R10);
+    put8(a, 0x48), put8(a, 0x81), put8(a, 0xe2), put32(a, 0xfffff000u); /* and rdx, -4096 */
+    mem_op(a, 0x3b, H_RDX, H_RCX, offsetof(struct tlb_ent, tag));
+    slow[n++] = jump_cc(a, 5, NULL);
+    /* all in the page */
+    put8(a, 0x44), put8(a, 0x89), put8(a, 0xd0); /* mov eax, r10d */
+    put8(a, 0x25), put32(a, 4095);               /* and eax */
+    put8(a, 0x41), put8(a, 0x0f), put8(a, 0xb7), put8(a, 0x7b), put8(a, SITE_OFF(span));
+    put8(a, 0x01), put8(a, 0xf8);  /* add eax, edi */
+    put8(a, 0x3d), put32(a, 4096); /* cmp eax */
+    slow[n++] = jump_cc(a, 7, NULL);
+    /* it is in the log of such pages; the page, too, by its hash */
+    put8(a, 0x41), put8(a, 0x8b), put8(a, 0x43), put8(a, SITE_OFF(slot)); /* mov eax, slot */
+    gs_load(a, H_RDI, EMU_OFF(slot_logs));
+    put8(a, 0xff), put8(a, 0xc6);                               /* inc esi: the log's bit */
+    put8(a, 0x40), put8(a, 0x84), put8(a, 0xb4), put8(a, 0x07); /* test [rdi + rax], sil */
+    put32(a, (uint32_t)offsetof(struct jit_logs, in));
+    slow[n++] = jump_cc(a, 4, NULL);
+    put8(a, 0xff), put8(a, 0xce);                                                  /* dec esi */
+    put8(a, 0x48), put8(a, 0x69), put8(a, 0xf6), put32(a, sizeof(struct jit_log)); /* imul rsi */
+    reg_op(a, 0x01, H_RDI, H_RSI);
+    mov_imm64(a, H_RSI, JIT_LOG_HASH);
+    mov_reg(a, H_RAX, H_R10);
+    put8(a, 0x48), put8(a, 0xc1), put8(a, 0xe8), put8(a, 12);   /* shr rax, 12 */
+    put8(a, 0x48), put8(a, 0x0f), put8(a, 0xaf), put8(a, 0xc6); /* imul rax, rsi */
+    put8(a, 0x48), put8(a, 0xc1), put8(a, 0xe8), put8(a, 64 - JIT_LOG_PAGE_BITS);
+    put8(a, 0x48), put8(a, 0x0f), put8(a, 0xab), put8(a, 0x87); /* bts [rdi + pages], rax */
+    put32(a, (uint32_t)offsetof(struct jit_log, pages));
+    /* the slot */
+    put8(a, 0x41), put8(a, 0x8b), put8(a, 0x7b), put8(a, SITE_OFF(slot)); /* mov edi, slot */
+    put8(a, 0x48), put8(a, 0xc1), put8(a, 0xe7), put8(a, 5);              /* shl rdi, 5 */
+    gs_op(a, true, 0x03, H_RDI, EMU_OFF(self));
+    put8(a, 0x49), put8(a, 0x63), put8(a, 0x43), put8(a, SITE_OFF(bias)); /* movsxd rax */
+    reg_op(a, 0x29, H_RDX, H_RAX);                                        /* sub rdx, rax */
+    mem_op(a, 0x89, H_RDX, H_RDI, (int32_t)JIT_SLOT_OFF(0, start));
+    put8(a, 0x41), put8(a, 0x0f), put8(a, 0xb7), put8(a, 0x53), put8(a, SITE_OFF(span));
+    put8(a, 0xb8), put32(a, 4097); /* mov eax */
+    put8(a, 0x29), put8(a, 0xd0);  /* sub eax, edx */
+    mem_op(a, 0x89, H_RAX, H_RDI, (int32_t)JIT_SLOT_OFF(0, lim));
+    put8(a, 0x41), put8(a, 0x80), put8(a, 0x7b), put8(a, SITE_OFF(write)), put8(a, 0); /* cmp */
+    uint8_t *reads = jump_cc(a, 4, NULL);
+    mem_op(a, 0x8b, H_RAX, H_RCX, TLB_AT(wx, TLB_W) + 0);
+    mem_op(a, 0x89, H_RAX, H_RDI, (int32_t)JIT_SLOT_OFF(0, code));
+    patch_here(a, reads);
+    mem_op(a, 0x8b, H_R11, H_RCX, offsetof(struct tlb_ent, addend));
+    mem_op(a, 0x89, H_R11, H_RDI, (int32_t)JIT_SLOT_OFF(0, addend));
+    gs_op(a, true, 0xff, 0, EMU_OFF(stats) + offsetof(struct vc_stats, check_misses)); /* inc */
+    gs_op(a, true, 0xff, 0, EMU_OFF(stats) + offsetof(struct vc_stats, check_hits));
+    for (unsigned i = ARRAY_LEN(kept); i-- > 0;)
+        push_pop(a, 0x58, kept[i]);
+    put8(a, 0xc3);
+    while (n > 0)
+        patch_here(a, slow[--n]);
+    for (unsigned i = ARRAY_LEN(kept); i-- > 0;)
+        push_pop(a, 0x58, kept[i]);
+}
