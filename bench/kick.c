@@ -83,7 +83,7 @@ static void print(double *v, unsigned n)
 
 static int measure(const struct loop *l, uint32_t engine, unsigned times, double *v)
 {
-    vc_vm *vm = loop_open(engine);
+    vc_vm *vm = loop_open("emu", engine);
     vc_cpu *cpu = vm ? loop_make(vm, l) : NULL;
     int rc = cpu ? 0 : -1;
     for (unsigned i = 0; i < times && !rc; i++)

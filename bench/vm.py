@@ -1,13 +1,8 @@
 # SPDX-License-Identifier: MIT
 """What runs the benchmark's program: the host, minivm, QEMU's TCG. One kernel and one
 initramfs for all guests."""
-import ctypes
-import gzip
-import io
-import lzma
 import os
 import shutil
-import struct
 import subprocess
 import threading
 import time
@@ -24,54 +19,11 @@ TCG_MACHINES = {"tcg": "-M pc -bios qboot.rom", "tcg-microvm": "-M microvm"}
 
 # ---- kernel and initramfs ------------------------------------------------------------
 
-def unlz4_legacy(data):
-    """The frames Linux uses: after the magic, blocks of up to 8 MiB with their size."""
-    lz4, out, at = ctypes.CDLL("liblz4.so.1"), [], 4
-    buf = ctypes.create_string_buffer(8 << 20)
-    while at + 4 <= len(data):
-        size = struct.unpack_from("<I", data, at)[0]
-        got = lz4.LZ4_decompress_safe(data[at + 4:at + 4 + size], buf, size, len(buf))
-        if got <= 0:
-            break  # what follows the last block is the kernel's size
-        out.append(buf.raw[:got])
-        at += 4 + size
-    return b"".join(out)
-
-
-def unpack(bzimage):
-    """The ELF inside a bzImage (Linux' boot protocol, payload_offset), or None."""
-    setup = bzimage[0x1f1] or 4
-    offset, length = struct.unpack_from("<II", bzimage, 0x248)
-    start = (setup + 1) * 512 + offset
-    data = bzimage[start:start + length]
-    if data[:4] == b"\x02\x21\x4c\x18":
-        elf = unlz4_legacy(data)
-    elif data[:6] == b"\xfd7zXZ\x00":
-        elf = lzma.LZMADecompressor().decompress(data)
-    elif data[:2] == b"\x1f\x8b":
-        elf = gzip.GzipFile(fileobj=io.BytesIO(data[:-4])).read()
-    elif data[:4] == b"\x28\xb5\x2f\xfd" and shutil.which("zstd"):
-        elf = subprocess.run(["zstd", "-dcq"], input=data[:-4], capture_output=True).stdout
-    else:
-        return None
-    return elf if elf[:4] == b"\x7fELF" else None
-
-
 def kernel(flavour="cloud-amd64"):
     """Debian's kernel, unpacked, so that no guest spends its time on that."""
-    fetch = os.path.join(TOP, "scripts", "fetch-kernel")
-    image = subprocess.run([fetch, flavour], stdout=subprocess.PIPE, check=True, text=True)
-    image = image.stdout.strip()
-    elf_path = os.path.join(TOP, "_cache", os.path.basename(image) + ".elf")
-    if not os.path.exists(elf_path):
-        with open(image, "rb") as f:
-            elf = unpack(f.read())
-        if not elf:
-            return image
-        with open(elf_path + ".part", "wb") as f:
-            f.write(elf)
-        os.rename(elf_path + ".part", elf_path)
-    return elf_path
+    unpack = os.path.join(TOP, "scripts", "unpack-kernel")
+    run = subprocess.run([unpack, flavour], stdout=subprocess.PIPE, check=True, text=True)
+    return run.stdout.strip()
 
 
 def initramfs(program, path):

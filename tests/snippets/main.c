@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * Runs the snippets on every backend that works here. */
+ * snippets [-b BACKEND] [WORD...]: runs the snippets, or those whose names have one of the
+ * words in them, on every backend that works here, or on that one. */
 #include "snip.h"
 #include <stdio.h>
+#include <unistd.h>
 
 static const struct snippets *const groups[] = {
     &real_mode, &protected_mode, &long_mode, &paging, &code_changes, &io, &debug, &control};
@@ -87,10 +89,17 @@ int main(int argc, char **argv)
     static const uint32_t engines[] = {VC_ENGINE_AUTO, VC_ENGINE_JIT, VC_ENGINE_LOCKSTEP};
     struct counts c = {0, 0, 0};
     unsigned backends = 0;
-    const char *name;
-    (void)argc;
+    const char *name, *only = NULL;
+    int opt;
+    while ((opt = getopt(argc, argv, "b:")) != -1) {
+        if (opt != 'b')
+            return 2;
+        only = optarg;
+    }
     for (unsigned b = 0; (name = vc_backend_name(b)); b++) {
         struct vc_probe_info info = {.size = sizeof info};
+        if (only && strcmp(name, only) != 0)
+            continue;
         if (vc_probe(name, &info) != 0 || !info.usable) {
             printf("%s: skipped: %s\n", name, info.reason);
             continue;
@@ -98,7 +107,7 @@ int main(int argc, char **argv)
         backends++;
         for (unsigned e = 0; e < sizeof engines / sizeof *engines; e++)
             if (has_engine(name, engines[e]))
-                run_all(name, engines[e], &info, argv + 1, &c);
+                run_all(name, engines[e], &info, argv + optind, &c);
     }
     printf("%u backends, %u snippets, %u failed, %u skipped\n", backends, c.ran, c.failed,
            c.skipped);

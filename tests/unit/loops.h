@@ -141,10 +141,10 @@ static inline vc_cpu *loop_make(vc_vm *vm, const struct loop *l)
     return vc_sregs_set(cpu, &s) || vc_gprs_set(cpu, &g) ? NULL : cpu;
 }
 
-static inline vc_vm *loop_open(uint32_t engine)
+static inline vc_vm *loop_open(const char *backend, uint32_t engine)
 {
     struct vc_vm_opts opts = {.size = sizeof opts, .mem_quota = 16u << 20, .engine = engine};
-    return vc_open("emu", &opts);
+    return vc_open(backend, &opts);
 }
 
 #endif

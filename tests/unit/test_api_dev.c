@@ -14,7 +14,7 @@ static int count(void *ud, struct vc_access *a)
 
 Test(api_dev, trap_arguments)
 {
-    vc_vm *vm = open_emu();
+    vc_vm *vm = open_vm();
     int n = 0;
     fails(vc_trap(vm, VC_SPACE_PORT, 0, 1, NULL, &n), VC_EINVAL);
     fails(vc_trap(vm, (enum vc_space)2, 0, 1, count, &n), VC_EINVAL);
@@ -33,7 +33,7 @@ Test(api_dev, trap_arguments)
 
 Test(api_dev, traps_and_memory)
 {
-    vc_vm *vm = open_emu();
+    vc_vm *vm = open_vm();
     int n = 0;
     works(vc_map(vm, 0x10000, 0x4000, VC_MEM_RWX));
     fails(vc_trap(vm, VC_SPACE_MMIO, 0x10010, 4, count, &n), VC_ERANGE);
@@ -52,7 +52,7 @@ Test(api_dev, trap_over_code_that_ran)
 {
     /* mov al, [0x8000]; out 0x10, al; jmp back */
     static const uint8_t code[] = {0x8a, 0x04, 0x25, 0x00, 0x80, 0, 0, 0xe6, 0x10, 0xeb, 0xf5};
-    vc_vm *vm = open_emu();
+    vc_vm *vm = open_vm();
     vc_cpu *cpu = code_cpu(vm, code, sizeof code);
     int n = 0;
     struct vc_exit x = {.size = sizeof x};
@@ -71,9 +71,11 @@ Test(api_dev, trap_over_code_that_ran)
     cr_assert_eq(x.u.port.data & 0xff, 0x11);
     int ports = 0;
     works(vc_trap(vm, VC_SPACE_PORT, 0x10, 1, count, &ports));
-    struct vc_budget b = {.size = sizeof b, .insns = 300};
-    works(vc_run(cpu, &b, &x));
-    cr_assert_eq(x.kind, VC_EXIT_BUDGET);
+    struct vc_budget b = little(300);
+    do {
+        works(vc_run(cpu, &b, &x));
+        cr_assert_eq(x.kind, VC_EXIT_BUDGET);
+    } while (ports < 99 && !b.insns); /* what a time suffices for nobody knows */
     cr_assert_geq(ports, 99);
     works(vc_close(vm));
 }
@@ -86,7 +88,7 @@ static int fail_once(void *ud, struct vc_access *a)
 
 Test(api_dev, handler_that_fails_ends_the_run)
 {
-    vc_vm *vm = open_emu();
+    vc_vm *vm = open_vm();
     vc_cpu *cpu = code_cpu(vm, out_out_hlt, sizeof out_out_hlt);
     int n = 0;
     works(vc_trap(vm, VC_SPACE_PORT, 0x10, 1, fail_once, &n));
@@ -115,7 +117,7 @@ static int remove_itself(void *ud, struct vc_access *a)
 
 Test(api_dev, trap_that_removes_itself)
 {
-    vc_vm *vm = open_emu();
+    vc_vm *vm = open_vm();
     vc_cpu *cpu = code_cpu(vm, out_out_hlt, sizeof out_out_hlt);
     struct self s = {.vm = vm};
     s.id = vc_trap(vm, VC_SPACE_PORT, 0x10, 1, remove_itself, &s);
@@ -142,7 +144,7 @@ static int misuse(void *ud, struct vc_access *a)
 
 Test(api_dev, handler_that_misuses_the_library, .timeout = 30)
 {
-    vc_vm *vm = open_emu();
+    vc_vm *vm = open_vm();
     vc_cpu *cpu = code_cpu(vm, out_out_hlt, sizeof out_out_hlt);
     works(vc_trap(vm, VC_SPACE_PORT, 0x10, 1, misuse, vm));
     struct vc_exit x = {.size = sizeof x};
@@ -200,7 +202,7 @@ static const struct vc_dev_range twice[2] = {{.space = VC_SPACE_PORT, .base = 0x
 
 Test(api_dev, device_life)
 {
-    vc_vm *vm = open_emu();
+    vc_vm *vm = open_vm();
     vc_cpu *cpu = code_cpu(vm, out_out_hlt, sizeof out_out_hlt);
     struct device d = {0};
     d.handle = vc_dev_attach(vm, &ops, ports, 2, &d);
@@ -218,7 +220,7 @@ Test(api_dev, device_life)
 
 Test(api_dev, attach_frees_on_failure)
 {
-    vc_vm *vm = open_emu();
+    vc_vm *vm = open_vm();
     struct device d = {0};
     refused(vc_dev_attach(vm, &ops, twice, 2, &d), VC_EEXIST);
     cr_assert_eq(d.freed, 1);
@@ -234,7 +236,7 @@ Test(api_dev, attach_frees_on_failure)
 
 Test(api_dev, device_that_detaches_itself)
 {
-    vc_vm *vm = open_emu();
+    vc_vm *vm = open_vm();
     vc_cpu *cpu = code_cpu(vm, out_out_hlt, sizeof out_out_hlt);
     struct device d = {0};
     d.handle = vc_dev_attach(vm, &leaving, ports, 2, &d);
@@ -249,7 +251,7 @@ Test(api_dev, device_that_detaches_itself)
 
 Test(api_dev, close_frees_devices)
 {
-    vc_vm *vm = open_emu();
+    vc_vm *vm = open_vm();
     struct device d = {0};
     cr_assert_not_null(vc_dev_attach(vm, &ops, ports, 2, &d));
     works(vc_close(vm));
@@ -260,7 +262,7 @@ Test(api_dev, detach_while_another_thread_is_inside, .timeout = 30)
 {
     /* out 0x10, al; jmp back */
     static const uint8_t code[] = {0xe6, 0x10, 0xeb, 0xfc};
-    vc_vm *vm = open_emu();
+    vc_vm *vm = open_vm();
     vc_cpu *cpu = code_cpu(vm, code, sizeof code);
     struct device *d = calloc(1, sizeof *d);
     d->handle = vc_dev_attach(vm, &ops, ports, 1, d);
@@ -286,7 +288,7 @@ static int add_args(void *ud, vc_cpu *cpu, uint64_t nr, const uint64_t args[6], 
 Test(api_dev, hypercalls)
 {
     static const uint8_t code[] = {0x0f, 0x01, 0xc1, 0xf4}; /* vmcall; hlt */
-    vc_vm *vm = open_emu();
+    vc_vm *vm = open_vm();
     vc_cpu *cpu = code_cpu(vm, code, sizeof code);
     works(vc_hcall_set(vm, add_args, NULL));
     works(vc_reg_set(cpu, VC_REG_RAX, 100));
@@ -305,7 +307,7 @@ Test(api_dev, hypercalls)
 
 Test(api_dev, without_a_platform)
 {
-    vc_vm *vm = open_emu();
+    vc_vm *vm = open_vm();
     fails(vc_irq_line(vm, 1, 1), VC_ENOTSUP);
     fails(vc_irq_line(vm, 24, 1), VC_ERANGE);
     fails(vc_msi(vm, 0xfee00000, 0x20), VC_ENOTSUP);
@@ -319,7 +321,7 @@ Test(api_dev, without_a_platform)
 Test(api_dev, pc_arguments)
 {
     struct vc_vm_opts vo = {.size = sizeof vo, .max_cpus = 4, .mem_quota = 64u << 20};
-    vc_vm *vm = vc_open("emu", &vo);
+    vc_vm *vm = vc_open(tested(), &vo);
     struct vc_pc_opts o = {.size = sizeof o, .ram = 0, .cpus = 1};
     fails(vc_pc(vm, &o), VC_ERANGE);
     o.ram = (16u << 20) + 1;
@@ -359,7 +361,7 @@ Test(api_dev, power_ends_every_vcpu, .timeout = 60)
 {
     /* mov al, 3; out 0xf4, al (isa-debug-exit), at the image's start */
     static uint8_t image[4096] = {0xb0, 3, 0xe6, 0xf4, 0xeb, 0xfe};
-    vc_vm *vm = open_emu();
+    vc_vm *vm = open_vm();
     struct vc_pc_opts o = {.size = sizeof o, .ram = 16u << 20, .cpus = 2};
     works(vc_pc(vm, &o));
     vc_cpu *a = vc_cpu_new(vm, VC_MODE_RESET, 0), *b = vc_cpu_new(vm, VC_MODE_WAIT_SIPI, 0);

@@ -26,7 +26,7 @@ static void boot(struct machine *m)
                               0,          0x100020, 0xf4};
     struct vc_pc_opts pc = {.size = sizeof pc, .ram = 2 << 20, .cpus = 1};
     struct vc_boot_opts opts = {.size = sizeof opts, .kernel = image, .kernel_len = sizeof image};
-    m->vm = open_emu();
+    m->vm = open_vm();
     works(vc_pc(m->vm, &pc));
     m->cpu = vc_cpu_new(m->vm, VC_MODE_REAL16, CODE16);
     cr_assert_not_null(m->cpu, "%s", vc_errmsg());
