@@ -13,5 +13,10 @@ const struct backend *backend_find(const char *name)
         if (!strcmp(backends[i]->name, name))
             return backends[i];
     }
+    /* pv with its engine named. */
+    if (!strcmp(name, "pv:emu"))
+        return &backend_pv;
+    if (!strcmp(name, "pv:kvm"))
+        return &backend_pv_kvm;
     return NULL;
 }

@@ -4,6 +4,7 @@
 #define CPU_BACKEND_H
 
 #include "env.h"
+#include "pv_engine.h"
 #include <virtcore/vm.h>
 
 struct backend_vm;  /* a backend's part of a partition */
@@ -31,11 +32,14 @@ struct backend {
     int (*exception)(struct backend_cpu *cpu, uint8_t vector, uint32_t err, uint64_t cr2);
     int (*single_step)(struct backend_cpu *cpu, bool on);
     void (*stats)(struct backend_cpu *cpu, struct vc_stats *out);
+    const struct pv_engine *pv; /* NULL: no paravirtual guests */
 };
 
 extern const struct backend backend_emu;
 extern const struct backend backend_kvm;
 extern const struct backend backend_pv;
+extern const struct backend backend_pv_kvm; /* by name only: it says why not */
+extern const struct pv_engine emu_pv;
 
 /* The table, in the order `auto` tries; NULL-terminated. */
 extern const struct backend *const backends[];

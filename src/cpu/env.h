@@ -11,6 +11,7 @@
 #include <virtcore/dev.h>
 
 struct mem;
+struct pv_hooks;
 
 enum { ENV_HANDLED = 0, ENV_UNHANDLED = 1 }; /* else a negative code: stop the run */
 
@@ -34,6 +35,9 @@ struct cpu_env {
     void (*init)(void *ctx, unsigned cpu);
     int (*hcall)(void *ctx, vc_cpu *cpu, uint64_t nr, const uint64_t args[6], uint64_t *ret);
     bool (*has_hcall)(void *ctx);
+    /* A paravirtual guest's ABI, and its context: pv_engine.h. NULL without. */
+    const struct pv_hooks *pv;
+    void *pv_ctx;
     void (*log)(void *ctx, int level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 };
 
@@ -47,6 +51,7 @@ struct cpu_env {
 #define PEND_POWER 0x40u /* the machine goes down: leave with VC_EXIT_POWER */
 #define PEND_STOP 0x80u  /* leave at the next boundary (stop the world) */
 #define PEND_TIME 0x100u /* the time budget is used up */
+#define PEND_EVENT 0x200u /* for the hooks of a paravirtual guest: pv_engine.h */
 
 /* The part of a vCPU that other threads touch. */
 struct cpu_mail {

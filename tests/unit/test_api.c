@@ -21,7 +21,7 @@ Test(api, names)
 
 Test(api, first_failure_of_a_chain_is_kept)
 {
-    vc_vm *vm = vc_open("pv", NULL);
+    vc_vm *vm = vc_open("pv:kvm", NULL);
     cr_assert_null(vm);
     char first[256];
     strcpy(first, vc_errmsg());
@@ -96,7 +96,8 @@ Test(api, open_refuses)
     refused(vc_open(NULL, NULL), VC_EINVAL);
     refused(vc_open("", NULL), VC_ENOENT);
     refused(vc_open("kvm:emu", NULL), VC_ENOENT);
-    refused(vc_open("pv", NULL), VC_ENOTSUP);
+    refused(vc_open("pv:kvm", NULL), VC_ENOTSUP);
+    refused(vc_open("pv:none", NULL), VC_ENOENT);
 }
 
 Test(api, structures_of_other_ages)

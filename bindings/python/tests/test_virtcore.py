@@ -154,7 +154,7 @@ class TestErrors(unittest.TestCase):
 
     def test_backend_that_is_not_there(self):
         with self.assertRaises(virtcore.VcError) as caught:
-            virtcore.Vm("pv")
+            virtcore.Vm("pv:kvm")
         self.assertEqual(caught.exception.name, "VC_ENOTSUP")
         with self.assertRaises(virtcore.VcError) as caught:
             virtcore.Vm("vax")

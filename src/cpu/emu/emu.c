@@ -4,6 +4,7 @@
 #include "jit/jit.h"
 #include "jit/perf_map.h"
 #include "lockstep/lockstep.h"
+#include "pv.h"
 #include "run.h"
 #include "sampler.h"
 #include "state.h"

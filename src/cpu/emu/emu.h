@@ -272,6 +272,7 @@ struct emu {
     uint64_t *steps;       /* by mnemonic: not translated, but interpreted */
     _Atomic uint8_t doing; /* enum vc_doing, for the sampler */
     _Atomic uint64_t samples[VC_DOING_COUNT];
+    _Atomic uint32_t in_guest; /* guest code runs, or soon will without a look at the mail */
     struct lockstep *lockstep; /* NULL but for both vCPUs of lockstep/ */
     /* Of lockstep's reference: a word that is never 0, in place of the words of lines
      * that hold code, so that every store reports itself. Else NULL. */

@@ -44,6 +44,7 @@ void emu_mode_changed(struct emu *c)
     c->pend_mask =
         PEND_KICK | PEND_INIT | PEND_SIPI | PEND_FLUSH | PEND_POWER | PEND_STOP | PEND_TIME;
     if (!c->shadow) {
+        c->pend_mask |= PEND_EVENT;
         if (!c->nmi_masked)
             c->pend_mask |= PEND_NMI;
         if (c->rflags & FL_IF)

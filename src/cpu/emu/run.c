@@ -7,6 +7,7 @@
 #include "flags.h"
 #include "jit/jit.h"
 #include "lockstep/lockstep.h"
+#include "pv.h"
 #include "sampler.h"
 #include "sys/sys.h"
 #include "../../base/err.h"
@@ -142,6 +143,10 @@ static void take_sipi(struct emu *c)
     if (!c->wait_sipi)
         return;
     c->wait_sipi = false;
+    if (c->env->pv) {
+        pv_start(c);
+        return;
+    }
     c->seg[SEG_CS].sel = (uint16_t)(v << 8);
     c->seg[SEG_CS].base = (uint64_t)v << 12;
     c->rip = 0;
@@ -183,17 +188,19 @@ static void sleep_halted(struct emu *c)
 {
     uint32_t mask = c->pend_mask;
     if (c->wait_sipi)
-        mask &= ~(PEND_IRQ | PEND_NMI);
+        mask &= ~(PEND_IRQ | PEND_NMI | PEND_EVENT);
     if (!c->env->irq_ack && !c->wait_sipi && !(atomic_load(&c->mail->pending) & mask)) {
         c->halted = 0;
         emu_exit(c, VC_EXIT_HLT, false);
     }
     code_offline(c);
+    atomic_store(&c->in_guest, 0);
     uint64_t t0 = host_now_ns();
     doing(c, VC_DOING_IDLE);
     uint32_t got = mail_wait(c->mail, mask, c->deadline_ns);
     doing(c, VC_DOING_INTERPRETER);
     c->stats.idle_ns += host_now_ns() - t0;
+    atomic_store(&c->in_guest, 1);
     code_online(c);
     if (!got)
         emu_exit(c, VC_EXIT_BUDGET, false);
@@ -253,6 +260,11 @@ static void take_pending(struct emu *c)
     }
     if (p & PEND_IRQ) {
         take_irq(c);
+        return;
+    }
+    if (p & PEND_EVENT) {
+        mail_clear(c->mail, PEND_EVENT);
+        pv_wake(c);
         return;
     }
     if (c->halted)
@@ -602,6 +614,7 @@ int emu_run(struct emu *c, const struct vc_budget *budget, struct vc_exit *exit)
         c->icount_limit = c->icount + budget->insns;
     atomic_store(&c->icount_check, 0);
     take_answer(c);
+    atomic_store(&c->in_guest, 1);
     code_online(c);
     emu_mode_changed(c);
     if (c->lockstep)
@@ -627,6 +640,7 @@ int emu_run(struct emu *c, const struct vc_budget *budget, struct vc_exit *exit)
     }
     jit_off(c);
     code_offline(c);
+    atomic_store(&c->in_guest, 0);
     doing(c, DOING_OUTSIDE);
     c->stats.insns = c->icount;
     c->stats.exits[c->exit->kind & 15]++;

@@ -7,6 +7,7 @@
 #include "gate.h"
 #include "stack.h"
 #include "../sys/sys.h"
+#include "../pv.h"
 
 struct event {
     enum emu_event type;
@@ -227,6 +228,11 @@ bool emu_deliver(struct emu *c, enum emu_event type, unsigned vector, bool has_e
 {
     struct event ev = {.type = type, .vector = (uint8_t)vector, .has_err = has_err, .err = err};
 
+    if (unlikely(c->env->pv)) {
+        begin(c, &ev);
+        pv_deliver(c, type, vector, has_err, err, insn_ip);
+        return true;
+    }
     for (;;) {
         begin(c, &ev);
         if (attempt(c, &ev))

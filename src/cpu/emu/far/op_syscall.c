@@ -4,6 +4,7 @@
  * SYSENTER only outside long mode (AMD APM volume 3). */
 #include "far.h"
 #include "../sys/sys.h"
+#include "../pv.h"
 
 /* Flags kept by a load of RFLAGS from R11. */
 #define SYSRET_FLAGS                                                                               \
@@ -36,6 +37,13 @@ static void do_syscall(struct emu *c, const struct op *op)
 
     if (!(c->efer & EFER_SCE) || real_mode(c))
         emu_ud(c, op);
+    if (unlikely(c->env->pv)) {
+        c->gpr[R_RCX] = next;
+        c->gpr[11] = flags_shown(c, op) & ~(uint64_t)FL_RF;
+        c->rip = next;
+        pv_syscall(c);
+        return;
+    }
     if (long_mode(c)) {
         uint64_t target = code64(c) ? c->lstar : c->cstar;
         if (!canonical(c, target))

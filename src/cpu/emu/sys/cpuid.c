@@ -183,7 +183,7 @@ static void leaf_hypervisor(struct emu *c, uint32_t leaf, uint32_t out[4])
     }
 }
 
-void emu_cpuid(struct emu *c, uint32_t leaf, uint32_t sub, uint32_t out[4])
+static void cpuid_own(struct emu *c, uint32_t leaf, uint32_t sub, uint32_t out[4])
 {
     const uint32_t *w = c->vm->model->word;
     uint64_t hz = c->env->tsc_hz;
@@ -217,4 +217,11 @@ void emu_cpuid(struct emu *c, uint32_t leaf, uint32_t sub, uint32_t out[4])
         break;
     default: break;
     }
+}
+
+void emu_cpuid(struct emu *c, uint32_t leaf, uint32_t sub, uint32_t out[4])
+{
+    cpuid_own(c, leaf, sub, out);
+    if (unlikely(c->env->pv))
+        c->env->pv->cpuid(c->env->pv_ctx, c->index, leaf, sub, out);
 }

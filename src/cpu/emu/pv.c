@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: MIT
+ * A paravirtual guest on this engine: hooks called, state shown to them. */
+#include "pv.h"
+#include "access.h"
+#include "block.h"
+#include "far/far.h"
+#include "sampler.h"
+#include "sys/sys.h"
+#include "tlb.h"
+#include "../../base/err.h"
+#include <sched.h>
+#include <time.h>
+
+static struct emu *emu_of(struct backend_cpu *bc)
+{
+    return (struct emu *)bc;
+}
+
+/* ---- calling hooks ---------------------------------------------------------------- */
+
+/* While a hook runs no guest code does, and before it runs again the mail is looked
+ * at: flush_others() counts on both. */
+static void enter(struct emu *c)
+{
+    atomic_store(&c->in_guest, 0);
+    doing(c, VC_DOING_DEVICES);
+}
+
+static void leave(struct emu *c)
+{
+    doing(c, VC_DOING_INTERPRETER);
+    c->shadow = 0;
+    emu_mode_changed(c);
+    atomic_store(&c->in_guest, 1);
+}
+
+void pv_deliver(struct emu *c, enum emu_event type, unsigned vector, bool has_err, uint32_t err,
+                uint64_t insn_ip)
+{
+    struct pv_event ev = {.kind = type == EV_SOFTINT ? PV_EV_SOFT
+                                  : type == EV_NMI   ? PV_EV_NMI
+                                                     : PV_EV_FAULT,
+                          .vector = (uint8_t)vector,
+                          .has_err = has_err,
+                          .err = err,
+                          .cr2 = c->fault.cr2,
+                          .insn_ip = insn_ip};
+    if (type == EV_EXTINT) /* of the PC's controllers, which this guest has not */
+        return;
+    if (type == EV_NMI) {
+        c->nmi_masked = false; /* the ABI does that */
+        mail_nmi_done(c->mail);
+    }
+    enter(c);
+    c->env->pv->event(c->env->pv_ctx, c->index, &ev);
+    leave(c);
+}
+
+void pv_syscall(struct emu *c)
+{
+    enter(c);
+    c->env->pv->syscall(c->env->pv_ctx, c->index);
+    leave(c);
+}
+
+void pv_wake(struct emu *c)
+{
+    c->halted = 0;
+    if (!c->env->pv)
+        return;
+    enter(c);
+    c->env->pv->wake(c->env->pv_ctx, c->index);
+    leave(c);
+}
+
+void pv_start(struct emu *c)
+{
+    enter(c);
+    c->env->pv->start(c->env->pv_ctx, c->index);
+    leave(c);
+}
+
+/* ---- accessors ----------------------------------------------------------------------- */
+
+static int attach(struct backend_vm *bvm, const struct pv_hooks *hooks, void *ctx)
+{
+    struct emu_vm *vm = (struct emu_vm *)bvm;
+    if (vm->lockstep)
+        return err_set(VC_ENOTSUP, "lockstep knows no paravirtual guests: use another engine");
+    vm->env.pv_ctx = ctx;
+    vm->env.pv = hooks;
+    return 0;
+}
+
+static uint64_t *gprs(struct backend_cpu *bc)
+{
+    return emu_of(bc)->gpr;
+}
+
+static uint64_t get_rip(struct backend_cpu *bc)
+{
+    return emu_of(bc)->rip;
+}
+
+static void set_rip(struct backend_cpu *bc, uint64_t rip)
+{
+    emu_of(bc)->rip = rip;
+}
+
+static uint64_t get_rflags(struct backend_cpu *bc)
+{
+    return flags_get(emu_of(bc));
+}
+
+static void set_rflags(struct backend_cpu *bc, uint64_t rflags)
+{
+    flags_set(emu_of(bc), rflags);
+}
+
+static uint16_t selector(struct backend_cpu *bc, enum pv_seg seg)
+{
+    return emu_of(bc)->seg[seg].sel;
+}
+
+static bool is_code64(struct backend_cpu *bc)
+{
+    const struct emu *c = emu_of(bc);
+    return c->seg[SEG_CS].attr & SEG_A_L;
+}
+
+/* What may fault is tried: false when it did, with the state as before. */
+static bool try_load(struct emu *c, void (*fn)(struct emu *c, const void *arg), const void *arg)
+{
+    jmp_buf *const outer = c->jmp;
+    struct seg saved[SEG_COUNT];
+    jmp_buf here;
+
+    memcpy(saved, c->seg, sizeof saved);
+    if (setjmp(here)) {
+        c->jmp = outer;
+        memcpy(c->seg, saved, sizeof saved);
+        return false;
+    }
+    c->jmp = &here;
+    fn(c, arg);
+    c->jmp = outer;
+    return true;
+}
+
+static void do_cs_ss(struct emu *c, const void *arg)
+{
+    const uint16_t *sel = arg;
+    struct desc cs, ss;
+    far_return_cs(c, sel[0], &cs);
+    if (seg_dpl(&cs.seg) != 3)
+        seg_fault(c, EXC_GP, sel[0]);
+    seg_read_stack(c, sel[1], 3, EXC_GP, &ss);
+    desc_mark_accessed(c, &cs);
+    desc_mark_accessed(c, &ss);
+    seg_set_cs(c, &cs.seg, 3);
+    c->seg[SEG_SS] = ss.seg;
+}
+
+static bool load_cs_ss(struct backend_cpu *bc, uint16_t cs, uint16_t ss)
+{
+    const uint16_t sel[2] = {cs | 3, ss | 3};
+    return try_load(emu_of(bc), do_cs_ss, sel);
+}
+
+static void flat_cs_ss(struct backend_cpu *bc, uint16_t cs, uint16_t ss)
+{
+    struct emu *c = emu_of(bc);
+    seg_set_flat(c, SEG_CS, cs, ATTR_CODE64, 3);
+    seg_set_flat(c, SEG_SS, ss, ATTR_DATA32, 3);
+    c->cpl = 3;
+}
+
+static void do_data(struct emu *c, const void *arg)
+{
+    const uint16_t *v = arg;
+    seg_load(c, v[0], v[1]);
+}
+
+static bool load_data(struct backend_cpu *bc, enum pv_seg seg, uint16_t sel)
+{
+    const uint16_t v[2] = {(uint16_t)seg, sel};
+    return try_load(emu_of(bc), do_data, v);
+}
+
+static uint64_t get_base(struct backend_cpu *bc, enum pv_seg seg)
+{
+    return emu_of(bc)->seg[seg].base;
+}
+
+static void set_base(struct backend_cpu *bc, enum pv_seg seg, uint64_t base)
+{
+    emu_of(bc)->seg[seg].base = base;
+}
+
+static void set_gdt(struct backend_cpu *bc, uint64_t base, uint32_t limit)
+{
+    emu_of(bc)->gdt = (struct dtable){base, limit};
+}
+
+static void set_ldt(struct backend_cpu *bc, uint64_t base, uint32_t limit)
+{
+    emu_of(bc)->seg[SEG_LDTR] =
+        (struct seg){.base = base, .limit = limit, .sel = limit ? 8 : 0, .attr = limit ? 0x82 : 0};
+}
+
+static void set_cr3(struct backend_cpu *bc, uint64_t cr3)
+{
+    struct emu *c = emu_of(bc);
+    c->cr3 = cr3;
+    emu_switch_cr3(c, false);
+}
+
+static void set_ts(struct backend_cpu *bc, bool ts)
+{
+    struct emu *c = emu_of(bc);
+    c->cr0 = ts ? c->cr0 | CR0_TS : c->cr0 & ~(uint64_t)CR0_TS;
+}
+
+static void flush(struct backend_cpu *bc)
+{
+    emu_flush_all(emu_of(bc));
+}
+
+static void flush_page(struct backend_cpu *bc, uint64_t linear)
+{
+    emu_flush_page(emu_of(bc), linear);
+}
+
+/* A vCPU that is in the guest sees the flag at its next block; a busy host may take
+ * its time until the vCPU's thread runs. */
+static void wait_flushed(const struct emu *t)
+{
+    const struct timespec nap = {.tv_nsec = 50000};
+    for (unsigned i = 0; atomic_load(&t->in_guest) && atomic_load(&t->mail->pending) & PEND_FLUSH;
+         i++) {
+        if (i < 64)
+            sched_yield();
+        else
+            nanosleep(&nap, NULL);
+    }
+}
+
+static void flush_others(struct backend_cpu *bc, uint64_t mask)
+{
+    struct emu *c = emu_of(bc);
+    struct emu_vm *vm = c->vm;
+    mask &= ~BIT64(c->index);
+    for (unsigned i = 0; i < vm->ncpu; i++)
+        if (mask >> i & 1 && vm->cpu[i])
+            mail_post(vm->cpu[i]->mail, PEND_FLUSH);
+    for (unsigned i = 0; i < vm->ncpu; i++)
+        if (mask >> i & 1 && vm->cpu[i])
+            wait_flushed(vm->cpu[i]);
+}
+
+static void *ptr(struct backend_cpu *bc, uint64_t linear, enum pv_access access, uint64_t *gpa)
+{
+    struct emu *c = emu_of(bc);
+    struct walk w;
+    if (!canonical(c, linear) ||
+        mmu_walk(c->env->mem, &c->walk, linear, access == PV_WRITE ? WALK_WRITE : WALK_READ, true,
+                 false, true, &w))
+        return NULL;
+    const struct mem_region *r = mem_find(c->env->mem, w.gpa);
+    if (!r || !(r->prot & (access == PV_WRITE ? VC_MEM_WRITE : VC_MEM_READ)))
+        return NULL;
+    mem_touch(r, w.gpa);
+    if (access == PV_WRITE)
+        mem_mark_dirty(r, w.gpa);
+    if (gpa)
+        *gpa = w.gpa;
+    return r->host + (w.gpa - r->gpa);
+}
+
+static void stored(struct backend_cpu *bc, uint64_t gpa, unsigned len)
+{
+    struct emu *c = emu_of(bc);
+    const struct mem_region *r = mem_find(c->env->mem, gpa);
+    if (r && atomic_load(mem_code_word(r, gpa)))
+        mem_stored(c->env->mem, r, gpa, len);
+}
+
+static void halt(struct backend_cpu *bc)
+{
+    struct emu *c = emu_of(bc);
+    c->halted = 1;
+    c->stats.hlts++;
+}
+
+static void cpuid(struct backend_cpu *bc, uint32_t leaf, uint32_t sub, uint32_t out[4])
+{
+    emu_cpuid(emu_of(bc), leaf, sub, out);
+}
+
+const struct pv_engine emu_pv = {
+    .attach = attach,
+    .gprs = gprs,
+    .rip = get_rip,
+    .set_rip = set_rip,
+    .rflags = get_rflags,
+    .set_rflags = set_rflags,
+    .selector = selector,
+    .code64 = is_code64,
+    .load_cs_ss = load_cs_ss,
+    .flat_cs_ss = flat_cs_ss,
+    .load_data = load_data,
+    .base = get_base,
+    .set_base = set_base,
+    .set_gdt = set_gdt,
+    .set_ldt = set_ldt,
+    .set_cr3 = set_cr3,
+    .set_ts = set_ts,
+    .flush = flush,
+    .flush_page = flush_page,
+    .flush_others = flush_others,
+    .ptr = ptr,
+    .stored = stored,
+    .halt = halt,
+    .cpuid = cpuid,
+};

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT
+ * A paravirtual guest on an engine: kernel and user both run at CPL 3, and what they
+ * do beyond that is given to hooks instead of descriptor tables. The guest ABI
+ * (src/pv) sees the vCPU through the engine's accessors, the engine sees the ABI
+ * through the hooks; neither includes the other. */
+#ifndef CPU_PV_ENGINE_H
+#define CPU_PV_ENGINE_H
+
+#include "env.h"
+
+struct backend_vm;
+struct backend_cpu;
+
+enum pv_event_kind {
+    PV_EV_FAULT, /* an exception; IP is what its frame would have */
+    PV_EV_SOFT,  /* INT n, INT3, INTO: IP is the next instruction's, insn_ip its own */
+    PV_EV_NMI
+};
+struct pv_event {
+    enum pv_event_kind kind;
+    uint8_t vector;
+    bool has_err;
+    uint32_t err;
+    uint64_t cr2;     /* of a page fault */
+    uint64_t insn_ip; /* PV_EV_SOFT */
+};
+
+/* All are called on the vCPU's thread, between two instructions. They change the state
+ * through the accessors, and may halt the vCPU. */
+struct pv_hooks {
+    void (*event)(void *ctx, unsigned cpu, const struct pv_event *ev);
+    /* SYSCALL: RIP is the next instruction's, RCX and R11 are set. */
+    void (*syscall)(void *ctx, unsigned cpu);
+    /* PEND_EVENT was posted; it is cleared, and a halted vCPU awake. */
+    void (*wake)(void *ctx, unsigned cpu);
+    /* A vCPU in wait-for-SIPI got one: it starts. */
+    void (*start)(void *ctx, unsigned cpu);
+    /* CPUID, with what the engine would answer; also within an instruction. */
+    void (*cpuid)(void *ctx, unsigned cpu, uint32_t leaf, uint32_t sub, uint32_t out[4]);
+};
+
+enum pv_seg { PV_ES, PV_CS, PV_SS, PV_DS, PV_FS, PV_GS };
+enum pv_access { PV_READ, PV_WRITE };
+
+/* For hooks, and for others while the vCPU does not run. */
+struct pv_engine {
+    /* Hooks for all vCPUs, made already or not; VC_ENOTSUP with the error set. */
+    int (*attach)(struct backend_vm *bvm, const struct pv_hooks *hooks, void *ctx);
+    uint64_t *(*gprs)(struct backend_cpu *c); /* 16, in encoding order */
+    uint64_t (*rip)(struct backend_cpu *c);
+    void (*set_rip)(struct backend_cpu *c, uint64_t rip);
+    uint64_t (*rflags)(struct backend_cpu *c);
+    void (*set_rflags)(struct backend_cpu *c, uint64_t rflags);
+    uint16_t (*selector)(struct backend_cpu *c, enum pv_seg seg);
+    bool (*code64)(struct backend_cpu *c);
+    /* CS and SS from the GDT and LDT, for CPL 3 only. false: nothing changed. */
+    bool (*load_cs_ss)(struct backend_cpu *c, uint16_t cs, uint16_t ss);
+    /* Flat 64-bit CS and SS with these selectors, which nobody checks. */
+    void (*flat_cs_ss)(struct backend_cpu *c, uint16_t cs, uint16_t ss);
+    bool (*load_data)(struct backend_cpu *c, enum pv_seg seg, uint16_t sel);
+    uint64_t (*base)(struct backend_cpu *c, enum pv_seg seg); /* FS, GS */
+    void (*set_base)(struct backend_cpu *c, enum pv_seg seg, uint64_t base);
+    void (*set_gdt)(struct backend_cpu *c, uint64_t base, uint32_t limit);
+    void (*set_ldt)(struct backend_cpu *c, uint64_t base, uint32_t limit); /* limit 0: none */
+    /* Page tables: 4-level, with a flush of what is not global. */
+    void (*set_cr3)(struct backend_cpu *c, uint64_t cr3);
+    void (*set_ts)(struct backend_cpu *c, bool ts);
+    void (*flush)(struct backend_cpu *c);
+    void (*flush_page)(struct backend_cpu *c, uint64_t linear);
+    /* On other vCPUs by bits of mask; they have forgotten when this returns. For a
+     * hook, which may hold locks: who waits in a hook counts as done. */
+    void (*flush_others)(struct backend_cpu *c, uint64_t mask);
+    /* Guest memory with the rights of CPL 3, within one page: a host pointer, good until
+     * the hook returns; NULL: it would fault. */
+    void *(*ptr)(struct backend_cpu *c, uint64_t linear, enum pv_access access, uint64_t *gpa);
+    /* Bytes were stored through such a pointer: code there is forgotten. */
+    void (*stored)(struct backend_cpu *c, uint64_t gpa, unsigned len);
+    void (*halt)(struct backend_cpu *c);
+    void (*cpuid)(struct backend_cpu *c, uint32_t leaf, uint32_t sub, uint32_t out[4]);
+};
+
+#endif
