@@ -226,3 +226,18 @@ bool disassemble(struct guest *g, uint64_t ip, char *text, size_t n)
     return ZYAN_SUCCESS(
         ZydisFormatterFormatInstruction(&f, &zi, zop, zi.operand_count_visible, text, n, ip, NULL));
 }
+
+/* Zydis' names of flags are RFLAGS' bits. */
+bool reads_undefined(struct guest *g, uint64_t ip, uint32_t *undefined)
+{
+    ZydisDecodedInstruction zi;
+    ZydisDecodedOperand zop[ZYDIS_MAX_OPERAND_COUNT];
+    if (!decode(g, ip, &zi, zop) || !zi.cpu_flags)
+        return false;
+    const ZydisAccessedFlags *f = zi.cpu_flags;
+    if (f->tested & *undefined)
+        return true;
+    *undefined &= ~(f->modified | f->set_0 | f->set_1);
+    *undefined |= f->undefined & FL_ARITH;
+    return false;
+}

@@ -7,7 +7,8 @@
  * A program is closed: whatever goes wrong in it (faults are wanted) its own
  * handlers bring it back, so that it runs until its budget ends. What the manual
  * leaves undefined never reaches a register or memory: the generator defines flags
- * before anything reads them.
+ * before anything reads them. Only jumps into the middle of instructions lead to code
+ * that nobody chose: where that reads undefined flags the program is left out.
  *
  * Flags that nothing reads may be stale in translated code between instructions,
  * where RFLAGS and the frames of interrupts show them: RFLAGS is compared where it
@@ -178,6 +179,9 @@ void snapshot_take(struct guest *g, struct snapshot *s);
 uint32_t flags_live(struct guest *g);
 /* Text about what differs; false: nothing does. */
 bool differ(struct guest *a, struct guest *b, char *text, size_t n);
+/* Does the instruction at ip read flags of *undefined, which the manual left undefined
+ * before it? If not, *undefined is what it leaves undefined itself. */
+bool reads_undefined(struct guest *g, uint64_t ip, uint32_t *undefined);
 bool disassemble(struct guest *g, uint64_t ip, char *text, size_t n);
 
 #endif

@@ -128,54 +128,77 @@ static bool replay(uint64_t first, uint64_t seed, const struct cut *cut, struct 
     return run_program(seed, cut, o);
 }
 
-static void trace(uint64_t n)
+/* One by one, the interpreter's. Did one read flags that were undefined? */
+static bool trace(uint64_t n, bool print)
 {
     struct guest *g = &pair[0];
     char line[128];
+    uint32_t undefined = 0;
+    bool read = false;
     uint64_t end = guest_insns(g) + n;
     for (uint64_t at; (at = guest_insns(g)) < end && !stopped(g);) {
         uint64_t ip = 0;
         vc_reg_get(g->cpu, VC_REG_RIP, &ip);
-        disassemble(g, ip, line, sizeof line);
         struct vc_sregs s = {.size = sizeof s};
         vc_sregs_get(g->cpu, &s);
-        printf("  %8llu %x:%012llx  %s\n", (unsigned long long)at, s.cs.selector,
-               (unsigned long long)ip, line);
+        read |= reads_undefined(g, ip, &undefined);
+        if (print) {
+            disassemble(g, ip, line, sizeof line);
+            printf("  %8llu %x:%012llx  %s\n", (unsigned long long)at, s.cs.selector,
+                   (unsigned long long)ip, line);
+        }
         guest_run(g, at + 1);
     }
+    return read;
 }
 
-static void report(uint64_t first, uint64_t seed, const struct outcome *found)
+/* After how many instructions of the slice it shows first. *first: the program from
+ * which on it does. 0: it does not show again. */
+static uint64_t narrow(uint64_t *first, uint64_t seed, const struct outcome *found)
 {
     struct outcome o;
-    printf("difference: seed %llu (features %03x%s) in slice %u, instructions %llu to %llu\n%s",
-           (unsigned long long)seed, program.features, program.user ? ", user" : "", found->slice,
-           (unsigned long long)found->from, (unsigned long long)found->insns, text);
-    if (brief)
-        return;
-    if (first != seed && replay(seed, seed, NULL, &o) && o.differs && o.slice == found->slice)
-        first = seed;
     uint64_t lo = 0, hi = found->length;
+    if (*first != seed && replay(seed, seed, NULL, &o) && o.differs && o.slice == found->slice)
+        *first = seed;
     while (hi - lo > 1) {
         struct cut cut = {found->slice, lo + (hi - lo) / 2};
-        if (!replay(first, seed, &cut, &o))
-            return;
+        if (!replay(*first, seed, &cut, &o))
+            return 0;
         if (o.differs && o.slice <= found->slice)
             hi = cut.length;
         else
             lo = cut.length;
     }
+    return hi;
+}
+
+/* false: the program read flags that are undefined, and is left out. */
+static bool report(uint64_t first, uint64_t seed, const struct outcome *found)
+{
+    struct outcome o;
+    char shown[sizeof text];
+    memcpy(shown, text, sizeof text);
+    uint64_t at = narrow(&first, seed, found);
+    struct cut before = {found->slice, at > 300 ? at - 300 : 1}, cut = {found->slice, at};
+    if (at && replay(first, seed, &before, &o) && trace(at - before.length, false)) {
+        printf("seed %llu is left out: it reads undefined flags\n", (unsigned long long)seed);
+        return false;
+    }
+    printf("difference: seed %llu (features %03x%s) in slice %u, instructions %llu to %llu\n%s",
+           (unsigned long long)seed, program.features, program.user ? ", user" : "", found->slice,
+           (unsigned long long)found->from, (unsigned long long)found->insns, shown);
+    if (brief || !at)
+        return true;
     printf("again by: lockstep-test --seed=%llu --programs=%llu\n", (unsigned long long)first,
            (unsigned long long)(seed - first + 1));
-    struct cut cut = {found->slice, hi};
     if (replay(first, seed, &cut, &o) && o.differs)
-        printf("shows first after %llu instructions:\n%s", (unsigned long long)(found->from + hi),
+        printf("shows first after %llu instructions:\n%s", (unsigned long long)(found->from + at),
                text);
-    cut.length = hi > 300 ? hi - 300 : 1;
-    if (replay(first, seed, &cut, &o)) {
+    if (replay(first, seed, &before, &o)) {
         printf("what led there (translated code runs up to some 160 before the end):\n");
-        trace(hi - cut.length);
+        trace(at - before.length, true);
     }
+    return true;
 }
 
 /* A crash or a hang says where. */
@@ -257,8 +280,7 @@ int main(int argc, char **argv)
         alarm(0);
         insns += o.insns;
         if (o.differs) {
-            differences++;
-            report(first, seed, &o);
+            differences += report(first, seed, &o);
             close_pair();
             first = seed + 1;
             if (!open_pair(first & 1))

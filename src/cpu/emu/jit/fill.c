@@ -11,6 +11,12 @@
  * instead: that costs less than to learn a page so often. */
 #define JUDGE_MISSES  16u
 #define SCATTER_INSNS 80u
+/* A place that reads may remember neighbouring pages too, as far as the TLB knows them
+ * and host memory goes on as the guest's does. Finding them takes its time: it is worth
+ * it where misses get rarer by WIDE_GAIN; if not, it is tried again after so many looks. */
+#define WIDE_PAGES 24u
+#define WIDE_GAIN  4u
+#define WIDE_AGAIN 32u
 
 /* ---- forgetting -------------------------------------------------------------------- */
 
@@ -90,14 +96,52 @@ static bool enter_page(struct emu *c, enum tlb_kind kind, uint64_t lin)
     return true;
 }
 
-/* Does the place reach many pages in turn? */
+/* How the place goes on: with one page at a time, with several, or by the soft TLB.
+ * vCPUs that are here at once may spoil each other's figures, no more. */
 static void judge(struct emu *c, struct jit_site *s)
 {
-    uint64_t now = c->fuel_base - (uint64_t)c->fuel;
-    bool scatters = now - s->since < SCATTER_INSNS * JUDGE_MISSES;
-    s->scatters = scatters ? s->scatters + 1 : 0;
-    s->since = now;
-    s->ration = JUDGE_MISSES;
+    uint64_t now = c->fuel_base - (uint64_t)c->fuel, passed = now - LOOSE(s->since);
+    uint8_t narrow = LOOSE(s->narrow);
+    LOOSE_SET(s->since, now);
+    LOOSE_SET(s->ration, JUDGE_MISSES);
+    if (LOOSE(s->wide)) {
+        if (passed < LOOSE(s->between) * WIDE_GAIN) {
+            LOOSE_SET(s->wide, false);
+            LOOSE_SET(s->narrow, WIDE_AGAIN);
+        }
+        return;
+    }
+    if (!s->write && !narrow) {
+        LOOSE_SET(s->wide, true);
+        LOOSE_SET(s->between, passed);
+        return;
+    }
+    if (narrow)
+        LOOSE_SET(s->narrow, narrow - 1);
+    bool scatters = passed < SCATTER_INSNS * JUDGE_MISSES;
+    LOOSE_SET(s->scatters, scatters ? LOOSE(s->scatters) + 1 : 0);
+}
+
+/* Is that page in the TLB, read where the one of e is, if both were one? */
+static bool goes_on(struct emu *c, const struct tlb_ent *e, uint64_t lin, bool global)
+{
+    unsigned i = tlb_index(lin);
+    const struct tlb_ent *n = &c->tlb->e[TLB_R][i];
+    return n->tag == lin && n->addend == e->addend && c->tlb->global[TLB_R][i] == global;
+}
+
+/* How many pages below and above *page read as it does; all noted. */
+static void widen(struct emu *c, const struct jit_site *s, const struct tlb_ent *e, bool global,
+                  uint64_t *lo, uint64_t *hi)
+{
+    while (*hi - *lo < WIDE_PAGES * 4096 && goes_on(c, e, *hi, global)) {
+        note(c, s->slot, *hi, global);
+        *hi += 4096;
+    }
+    while (*hi - *lo < WIDE_PAGES * 4096 && goes_on(c, e, *lo - 4096, global)) {
+        *lo -= 4096;
+        note(c, s->slot, *lo, global);
+    }
 }
 
 uint32_t jit_do_fill(struct emu *c, struct jit_site *s, uint64_t lin)
@@ -108,7 +152,7 @@ uint32_t jit_do_fill(struct emu *c, struct jit_site *s, uint64_t lin)
 
     jit_seen(c);
     c->stats.check_misses++;
-    if (s->slot != JIT_NO_SLOT && !s->ration)
+    if (s->slot != JIT_NO_SLOT && !LOOSE(s->ration))
         judge(c, s);
     if (jit_site_scattered(s))
         return 0;
@@ -128,9 +172,13 @@ uint32_t jit_do_fill(struct emu *c, struct jit_site *s, uint64_t lin)
         return 1;
 
     struct jit_slot *slot = jit_slot(c, s->slot);
-    note(c, s->slot, lin, c->tlbs->cur->set[tlb_priv(c)].global[kind][i]);
-    slot->start = (lin & PAGE_MASK_4K) - (uint64_t)(int64_t)s->bias;
-    slot->lim = 4096u - s->span + 1;
+    bool global = c->tlb->global[kind][i];
+    uint64_t lo = lin & PAGE_MASK_4K, hi = lo + 4096;
+    note(c, s->slot, lin, global);
+    if (LOOSE(s->wide))
+        widen(c, s, e, global, &lo, &hi);
+    slot->start = lo - (uint64_t)(int64_t)s->bias;
+    slot->lim = hi - lo - s->span + 1;
     slot->addend = e->addend;
     slot->code = s->write ? c->tlb->wx[i].code : NULL;
     return 1;

@@ -74,11 +74,15 @@ struct jit_logs {
     uint8_t in[JIT_SLOTS]; /* bit n: in log[n] */
 };
 
+/* Fields that vCPUs change as they come, in no order. */
+#define LOOSE(field)        __atomic_load_n(&(field), __ATOMIC_RELAXED)
+#define LOOSE_SET(field, v) __atomic_store_n(&(field), v, __ATOMIC_RELAXED)
 /* A place in a translation that C may have to be asked at: about one instruction. */
 struct jit_site {
     struct block *parent;
     uint64_t phys;    /* of the instruction */
     uint64_t since;   /* icount at the last look at its misses */
+    uint64_t between; /* instructions between two looks, before it got wide */
     uint32_t slot;    /* JIT_NO_SLOT: its check goes through the soft TLB */
     int32_t bias;     /* of what is checked against the base address */
     uint16_t span;    /* bytes checked at once */
@@ -88,6 +92,8 @@ struct jit_site {
     uint8_t before;   /* instructions of the block done before it */
     uint8_t ration;   /* misses until the next look */
     uint8_t scatters; /* looks in a row that found it to scatter */
+    uint8_t narrow;   /* looks until several pages are tried again */
+    bool wide;        /* remembers several pages */
     bool write;       /* the check is for writing, */
     bool writes;      /* and so is the access itself */
     bool group;       /* the check stands for later accesses too */
@@ -165,7 +171,7 @@ void jit_slots_flush_page(struct emu *c, uint64_t lin);
 #define JIT_SCATTER_TIMES 3u
 static inline bool jit_site_scattered(const struct jit_site *s)
 {
-    return s->scatters >= JIT_SCATTER_TIMES;
+    return LOOSE(s->scatters) >= JIT_SCATTER_TIMES;
 }
 bool jit_scattered(const struct jit *jit, uint64_t phys);
 void jit_scattered_set(struct jit *jit, uint64_t phys);

@@ -17,17 +17,19 @@ _Static_assert(offsetof(struct jit_site, op) < 128 && TLB_R == 0 && TLB_W == 1 &
 void emit_refill(struct asmbuf *a)
 {
     static const uint8_t kept[] = {H_RAX, H_RCX, H_RDX, H_RSI, H_RDI};
-    uint8_t *slow[8];
+    uint8_t *slow[8]; /* the places that give up */
     unsigned n = 0;
 
     for (unsigned i = 0; i < ARRAY_LEN(kept); i++)
         push_pop(a, 0x50, kept[i]);
-    /* A slot, no look at its misses due, no alignment to check. */
+    /* A slot, no look at its misses due, no alignment to check, one page. */
     put8(a, 0x41), put8(a, 0x83), put8(a, 0x7b), put8(a, SITE_OFF(slot)), put8(a, 0xff); /* cmp */
     slow[n++] = jump_cc(a, 4, NULL);
     put8(a, 0x41), put8(a, 0x80), put8(a, 0x6b), put8(a, SITE_OFF(ration)), put8(a, 1); /* sub */
     slow[n++] = jump_cc(a, 6, NULL);                                                    /* jbe */
     put8(a, 0x41), put8(a, 0x80), put8(a, 0x7b), put8(a, SITE_OFF(align)), put8(a, 0);  /* cmp */
+    slow[n++] = jump_cc(a, 5, NULL);
+    put8(a, 0x41), put8(a, 0x80), put8(a, 0x7b), put8(a, SITE_OFF(wide)), put8(a, 0); /* cmp */
     slow[n++] = jump_cc(a, 5, NULL);
     /* rcx = its entry in the TLB, esi = is that a global page */
     put8(a, 0x41), put8(a, 0x0f), put8(a, 0xb6), put8(a, 0x4b), put8(a, SITE_OFF(write));
