@@ -401,11 +401,12 @@ static void step_exact(struct emu *c)
 static _Noreturn void loop(struct emu *c)
 {
     for (;;) {
-        if (unlikely(c->lockstep)) {
+        uint32_t p = atomic_load_explicit(&c->mail->pending, memory_order_acquire);
+        if (unlikely(c->lockstep) && !(p & (PEND_KICK | PEND_POWER))) {
             check_budget(c);
             lockstep_turn(c);
+            p = atomic_load_explicit(&c->mail->pending, memory_order_acquire);
         }
-        uint32_t p = atomic_load_explicit(&c->mail->pending, memory_order_acquire);
         if (unlikely((p & c->pend_mask) | c->halted | c->wait_sipi)) {
             take_pending(c);
             continue;
