@@ -10,5 +10,6 @@
 #include "dev.h"
 #include "pc.h"
 #include "vm.h"
+#include "xenstore.h"
 
 #endif

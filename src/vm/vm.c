@@ -152,6 +152,7 @@ static int vm_init(struct vc_vm *vm)
 static void vm_fini(struct vc_vm *vm)
 {
     engine_close(vm);
+    vm_xs_free(vm);
     if (vm->bus)
         bus_free(vm->bus);
     mem_fini(&vm->mem);

@@ -70,6 +70,8 @@ struct vc_vm {
     void *hcall_ud;
     _Atomic bool has_hcall;
 
+    struct xs *xs; /* the xenstore, once somebody asked for it; under lock until then */
+
     pthread_mutex_t log_lock;
 };
 
@@ -116,6 +118,10 @@ bool vm_has_hcall(void *vm);
 bool vm_trap_in_way(struct vc_vm *vm, uint64_t gpa, uint64_t len);
 void vm_devs_reset(struct vc_vm *vm);
 void vm_devs_free(struct vc_vm *vm);
+
+/* xenstore.c. NULL with the error set: no memory. */
+struct xs *vm_xs(struct vc_vm *vm);
+void vm_xs_free(struct vc_vm *vm);
 
 /* machine.c: the platform. */
 void vm_power(void *vm, uint32_t kind, uint32_t code);
