@@ -116,6 +116,24 @@ static const uint8_t page_huge[] = {
     0xf4,                                     /* 100e: hlt */
 };
 
+/* Twice: reads a page of a large one often, then maps small pages there and flushes at
+ * another address of the large one, which flushes it all (SDM volume 3, 4.10.4.1). */
+static const uint8_t page_invlpg_large[] = {
+    0xbf, 0x02, 0x00, 0x00, 0x00,                   /* 1000: mov $2,%edi */
+    0xb9, 0xa0, 0x0f, 0x00, 0x00,                   /* 1005: mov $4000,%ecx */
+    0x0f, 0xb6, 0x04, 0x25, 0x00, 0x80, 0x60, 0x00, /* 100a: movzbl 0x608000,%eax */
+    0xff, 0xc9,                                     /* 1012: dec %ecx */
+    0x75, 0xf4,                                     /* 1014: jne 100a */
+    0xc1, 0xe3, 0x08,                               /* 1016: shl $8,%ebx */
+    0x09, 0xc3,                                     /* 1019: or %eax,%ebx */
+    0x48, 0xc7, 0x04, 0x25, 0x18, 0x20, 0x02, 0x00, /* 101b: movq $0x23067,0x22018 */
+    0x67, 0x30, 0x02, 0x00,                         /* */
+    0x0f, 0x01, 0x3c, 0x25, 0x00, 0x10, 0x60, 0x00, /* 1027: invlpg 0x601000 */
+    0xff, 0xcf,                                     /* 102f: dec %edi */
+    0x75, 0xd2,                                     /* 1031: jne 1005 */
+    0xf4,                                           /* 1033: hlt */
+};
+
 static void fresh_page(struct rig *r)
 {
     rig_page(r, 0x6000, 7);
@@ -125,6 +143,13 @@ static void two_pages(struct rig *r)
 {
     rig_put(r, 0x8000, 0x11, 1);
     rig_put(r, 0x9000, 0x22, 1);
+}
+
+static void large_page(struct rig *r)
+{
+    two_pages(r);
+    rig_put(r, K_PML4 + 0x2018, 0xe7, 8); /* 600000: 2 MiB from 0 */
+    rig_put(r, K_PT + 8 * 8, 0x9067, 8);  /* 608000, once there is a table: 9000 */
 }
 
 static void supervisor_code(struct rig *r)
@@ -217,6 +242,11 @@ static const struct snippet list[] = {
      .prepare = two_pages,
      .parts = {CODE(0x1000, page_invlpg)},
      .end = {R(RAX, 0x11), R(RCX, 0x22), R(RDX, 0x20011)}},
+    {.name = "page: INVLPG elsewhere in a large page",
+     KIT,
+     .prepare = large_page,
+     .parts = {CODE(0x1000, page_invlpg_large)},
+     .end = {R(RBX, 0x1122)}},
     {.name = "page: accessed and dirty",
      KIT,
      .prepare = fresh_page,

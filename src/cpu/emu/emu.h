@@ -44,6 +44,10 @@ enum tlb_priv { TLB_KERNEL, TLB_KERNEL_AC, TLB_USER, TLB_NEVER, TLB_PRIVS }; /* 
 struct tlb_ent {
     uint64_t tag, addend; /* host pointer = linear + addend */
 };
+/* Of an entry: a global page; a piece of a page of 2 MiB; of one of another size. */
+#define TLB_GLOBAL 1u
+#define TLB_2M     2u
+#define TLB_HUGE   4u
 struct tlb_set {
     struct tlb_ent e[TLB_KINDS][TLB_N];
     /* Beside e[TLB_W], at its stride: the page's word of lines that hold code, and
@@ -53,7 +57,7 @@ struct tlb_set {
         uint64_t phys;
     } wx[TLB_N];
     uint64_t xphys[TLB_N];
-    bool global[TLB_KINDS][TLB_N];
+    uint8_t how[TLB_KINDS][TLB_N]; /* TLB_GLOBAL... */
 };
 struct tlb; /* all sets, and what flushing needs: tlb.c */
 

@@ -27,8 +27,7 @@ static void slot_flush(struct tlb *t, struct tlb_slot *s)
         }
         log->n = 0;
     }
-    s->large_lo = UINT64_MAX;
-    s->large_hi = 0;
+    s->large[0] = s->large[1] = TLB_NO_HULL;
     s->gen = ++t->gen;
     s->x_evicted = false;
 }
@@ -95,13 +94,13 @@ void tlb_fill(struct emu *c, enum tlb_priv priv, enum tlb_kind kind, uint64_t li
     }
     if (kind == TLB_X)
         set->xphys[i] = w->gpa & PAGE_MASK_4K;
-    set->global[kind][i] = w->global && c->cr4 & CR4_PGE;
+    set->how[kind][i] =
+        (w->global && c->cr4 & CR4_PGE ? TLB_GLOBAL : 0) | (w->shift == 21  ? TLB_2M
+                                                            : w->shift > 12 ? TLB_HUGE
+                                                                            : 0);
     if (w->shift > 12) {
-        uint64_t lo = lin & ~(BIT64(w->shift) - 1), hi = lo + BIT64(w->shift) - 1;
-        if (lo < s->large_lo)
-            s->large_lo = lo;
-        if (hi > s->large_hi)
-            s->large_hi = hi;
+        uint64_t lo = lin & ~(BIT64(w->shift) - 1);
+        hull_grow(&s->large[lin >> 63], lo, lo + BIT64(w->shift) - 1);
     }
 }
 
@@ -143,7 +142,7 @@ void emu_flush_pcid(struct emu *c, uint16_t pcid)
 
 static void slot_flush_page(struct tlb *t, struct tlb_slot *s, uint64_t lin)
 {
-    if (lin >= s->large_lo && lin <= s->large_hi) {
+    if (hull_has(&s->large[lin >> 63], lin)) {
         slot_flush(t, s);
         return;
     }

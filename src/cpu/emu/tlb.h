@@ -23,9 +23,11 @@ struct tlb_slot {
     uint16_t pcid;
     bool live;
     bool x_evicted; /* a fetch entry was replaced since gen changed: INVLPG cannot see it */
-    /* Hull of large pages that were entered piecewise: INVLPG inside it drops
-     * the whole slot. Empty when lo > hi. */
-    uint64_t large_lo, large_hi;
+    /* Hulls of the large pages that were entered piecewise, in either half of the linear
+     * addresses: INVLPG inside one drops the whole slot. Empty when lo > hi. */
+    struct tlb_hull {
+        uint64_t lo, hi;
+    } large[2];
 };
 
 struct tlb {
@@ -35,6 +37,19 @@ struct tlb {
     uint64_t gen, clock;
     uint32_t keys; /* protection keys that entries were made under, as in struct walk */
 };
+
+static inline bool hull_has(const struct tlb_hull *h, uint64_t lin)
+{
+    return lin >= h->lo && lin <= h->hi;
+}
+static inline void hull_grow(struct tlb_hull *h, uint64_t lo, uint64_t hi)
+{
+    if (lo < h->lo)
+        h->lo = lo;
+    if (hi > h->hi)
+        h->hi = hi;
+}
+#define TLB_NO_HULL ((struct tlb_hull){UINT64_MAX, 0})
 
 int tlb_new(struct emu *c);
 void tlb_free(struct emu *c);

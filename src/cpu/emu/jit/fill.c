@@ -25,6 +25,16 @@ static unsigned page_hash(uint64_t lin)
     return (unsigned)((lin >> 12) * JIT_LOG_HASH >> (64 - JIT_LOG_PAGE_BITS));
 }
 
+static unsigned page_hash_2m(uint64_t lin)
+{
+    return (unsigned)((lin >> 21) * JIT_LOG_HASH_2M >> (64 - JIT_LOG_PAGE_BITS));
+}
+
+static bool hash_has(const struct jit_log *log, unsigned h)
+{
+    return log->pages[h >> 6] & BIT64(h & 63);
+}
+
 static void log_flush(struct emu *c, struct jit_log *log, uint8_t bit)
 {
     if (!log->n)
@@ -35,6 +45,7 @@ static void log_flush(struct emu *c, struct jit_log *log, uint8_t bit)
     }
     log->n = 0;
     memset(log->pages, 0, sizeof log->pages);
+    log->huge = TLB_NO_HULL;
 }
 
 void jit_slots_flush(struct emu *c, bool global_too)
@@ -46,28 +57,44 @@ void jit_slots_flush(struct emu *c, bool global_too)
         log_flush(c, &c->slot_logs->log[1], 2);
 }
 
+/* May anything in the log come from the page that lin is in, whatever its size? */
+static bool log_has(const struct jit_log *log, uint64_t lin)
+{
+    return log->n && (hash_has(log, page_hash(lin)) || hash_has(log, page_hash_2m(lin)) ||
+                      hull_has(&log->huge, lin));
+}
+
 void jit_slots_flush_page(struct emu *c, uint64_t lin)
 {
-    unsigned h = page_hash(lin);
     if (!c->slot_logs)
         return;
-    if (c->slot_logs->log[1].pages[h >> 6] & BIT64(h & 63))
+    if (log_has(&c->slot_logs->log[1], lin))
         jit_slots_flush(c, true);
-    else if (c->slot_logs->log[0].pages[h >> 6] & BIT64(h & 63))
+    else if (log_has(&c->slot_logs->log[0], lin))
         jit_slots_flush(c, false);
 }
 
-/* For the flush to come. A slot may be in both logs. */
-static void note(struct emu *c, uint32_t slot, uint64_t lin, bool global)
+/* For the flush to come. A slot may be in both logs. how: of the TLB's entry. */
+static void note(struct emu *c, uint32_t slot, uint64_t lin, unsigned how)
 {
+    bool global = how & TLB_GLOBAL;
     struct jit_log *log = &c->slot_logs->log[global];
     uint8_t bit = global ? 2 : 1;
     unsigned h = page_hash(lin);
+    if (!log->n)
+        log->huge = TLB_NO_HULL;
     if (!(c->slot_logs->in[slot] & bit)) {
         c->slot_logs->in[slot] |= bit;
         log->at[log->n++] = slot;
     }
     log->pages[h >> 6] |= BIT64(h & 63);
+    if (how & TLB_2M) {
+        h = page_hash_2m(lin);
+        log->pages[h >> 6] |= BIT64(h & 63);
+    } else if (how & TLB_HUGE) { /* 1 GiB, 4 MiB; the TLB's hull has it */
+        const struct tlb_hull *hull = &c->tlbs->cur->large[lin >> 63];
+        hull_grow(&log->huge, hull->lo, hull->hi);
+    }
 }
 
 /* ---- learning ---------------------------------------------------------------------- */
@@ -123,24 +150,24 @@ static void judge(struct emu *c, struct jit_site *s)
 }
 
 /* Is that page in the TLB, read where the one of e is, if both were one? */
-static bool goes_on(struct emu *c, const struct tlb_ent *e, uint64_t lin, bool global)
+static bool goes_on(struct emu *c, const struct tlb_ent *e, uint64_t lin, unsigned how)
 {
     unsigned i = tlb_index(lin);
     const struct tlb_ent *n = &c->tlb->e[TLB_R][i];
-    return n->tag == lin && n->addend == e->addend && c->tlb->global[TLB_R][i] == global;
+    return n->tag == lin && n->addend == e->addend && c->tlb->how[TLB_R][i] == how;
 }
 
 /* How many pages below and above *page read as it does; all noted. */
-static void widen(struct emu *c, const struct jit_site *s, const struct tlb_ent *e, bool global,
+static void widen(struct emu *c, const struct jit_site *s, const struct tlb_ent *e, unsigned how,
                   uint64_t *lo, uint64_t *hi)
 {
-    while (*hi - *lo < WIDE_PAGES * 4096 && goes_on(c, e, *hi, global)) {
-        note(c, s->slot, *hi, global);
+    while (*hi - *lo < WIDE_PAGES * 4096 && goes_on(c, e, *hi, how)) {
+        note(c, s->slot, *hi, how);
         *hi += 4096;
     }
-    while (*hi - *lo < WIDE_PAGES * 4096 && goes_on(c, e, *lo - 4096, global)) {
+    while (*hi - *lo < WIDE_PAGES * 4096 && goes_on(c, e, *lo - 4096, how)) {
         *lo -= 4096;
-        note(c, s->slot, *lo, global);
+        note(c, s->slot, *lo, how);
     }
 }
 
@@ -172,11 +199,11 @@ uint32_t jit_do_fill(struct emu *c, struct jit_site *s, uint64_t lin)
         return 1;
 
     struct jit_slot *slot = jit_slot(c, s->slot);
-    bool global = c->tlb->global[kind][i];
+    unsigned how = c->tlb->how[kind][i];
     uint64_t lo = lin & PAGE_MASK_4K, hi = lo + 4096;
-    note(c, s->slot, lin, global);
+    note(c, s->slot, lin, how);
     if (LOOSE(s->wide))
-        widen(c, s, e, global, &lo, &hi);
+        widen(c, s, e, how, &lo, &hi);
     slot->start = lo - (uint64_t)(int64_t)s->bias;
     slot->lim = hi - lo - s->span + 1;
     slot->addend = e->addend;

@@ -15,6 +15,7 @@
 
 #include "../block.h"
 #include "../emu.h"
+#include "../tlb.h"
 
 struct jit;
 
@@ -62,14 +63,17 @@ static inline struct jit_slot *jit_slot(struct emu *c, uint32_t n)
 }
 
 /* Which slots a vCPU has filled, to be emptied by a flush: from pages that are not
- * global, and from global ones. */
+ * global, and from global ones. And for INVLPG, from which pages, by hash: of a page of
+ * 4 KiB and, for a piece of one of 2 MiB, of that too; of other sizes the hull. */
 #define JIT_LOG_PAGE_BITS 15
-#define JIT_LOG_HASH      0x9e3779b97f4a7c15ull /* of page numbers */
+#define JIT_LOG_HASH      0x9e3779b97f4a7c15ull /* of page numbers, */
+#define JIT_LOG_HASH_2M   0xc2b2ae3d27d4eb4full /* and of those of large pages */
 struct jit_logs {
     struct jit_log {
         unsigned n;
         uint32_t at[JIT_SLOTS];
-        uint64_t pages[1u << (JIT_LOG_PAGE_BITS - 6)]; /* by hash: may be among them */
+        uint64_t pages[1u << (JIT_LOG_PAGE_BITS - 6)]; /* may be among them */
+        struct tlb_hull huge;
     } log[2];
     uint8_t in[JIT_SLOTS]; /* bit n: in log[n] */
 };

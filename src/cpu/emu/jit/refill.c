@@ -12,12 +12,24 @@ _Static_assert(offsetof(struct jit_site, op) < 128 && TLB_R == 0 && TLB_W == 1 &
 #define TLB_AT(field, kind) /* beside e[kind], at its stride */                                    \
     ((int32_t)offsetof(struct tlb_set, field) - (int32_t)((kind)*TLB_N * sizeof(struct tlb_ent)))
 
+/* Notes in the log at rdi the page of r10, of 1 << shift bytes. Clobbers rax, rbx. */
+static void put_hash_bit(struct asmbuf *a, unsigned shift, uint64_t hash)
+{
+    mov_imm64(a, H_RBX, hash);
+    mov_reg(a, H_RAX, H_R10);
+    put8(a, 0x48), put8(a, 0xc1), put8(a, 0xe8), put8(a, shift); /* shr rax */
+    put8(a, 0x48), put8(a, 0x0f), put8(a, 0xaf), put8(a, 0xc3);  /* imul rax, rbx */
+    put8(a, 0x48), put8(a, 0xc1), put8(a, 0xe8), put8(a, 64 - JIT_LOG_PAGE_BITS);
+    put8(a, 0x48), put8(a, 0x0f), put8(a, 0xab), put8(a, 0x87); /* bts [rdi + pages], rax */
+    put32(a, (uint32_t)offsetof(struct jit_log, pages));
+}
+
 /* r10 and r11 as for fill. A slot that the soft TLB can fill, while nothing else is to
  * be done, is filled here. What is to be done else: see jit_do_fill. */
 void emit_refill(struct asmbuf *a)
 {
-    static const uint8_t kept[] = {H_RAX, H_RCX, H_RDX, H_RSI, H_RDI};
-    uint8_t *slow[8]; /* the places that give up */
+    static const uint8_t kept[] = {H_RAX, H_RCX, H_RDX, H_RBX, H_RSI, H_RDI};
+    uint8_t *slow[9]; /* the places that give up */
     unsigned n = 0;
 
     for (unsigned i = 0; i < ARRAY_LEN(kept); i++)
@@ -31,7 +43,7 @@ void emit_refill(struct asmbuf *a)
     slow[n++] = jump_cc(a, 5, NULL);
     put8(a, 0x41), put8(a, 0x80), put8(a, 0x7b), put8(a, SITE_OFF(wide)), put8(a, 0); /* cmp */
     slow[n++] = jump_cc(a, 5, NULL);
-    /* rcx = its entry in the TLB, esi = is that a global page */
+    /* rcx = its entry in the TLB, esi = how it was entered */
     put8(a, 0x41), put8(a, 0x0f), put8(a, 0xb6), put8(a, 0x4b), put8(a, SITE_OFF(write));
     put8(a, 0xc1), put8(a, 0xe1), put8(a, TLB_BITS); /* shl ecx */
     put8(a, 0x44), put8(a, 0x89), put8(a, 0xd0);     /* mov eax, r10d */
@@ -40,7 +52,7 @@ void emit_refill(struct asmbuf *a)
     put8(a, 0x01), put8(a, 0xc1);                    /* add ecx, eax */
     gs_load(a, H_RDX, EMU_OFF(tlb));
     put8(a, 0x0f), put8(a, 0xb6), put8(a, 0xb4), put8(a, 0x0a); /* movzx esi, [rdx + rcx] */
-    put32(a, (uint32_t)offsetof(struct tlb_set, global));
+    put32(a, (uint32_t)offsetof(struct tlb_set, how));
     put8(a, 0xc1), put8(a, 0xe1), put8(a, 4); /* shl ecx, 4 */
     reg_op(a, 0x01, H_RCX, H_RDX);            /* add rcx, rdx */
     mov_reg(a, H_RDX, H_R10);
@@ -57,20 +69,22 @@ void emit_refill(struct asmbuf *a)
     /* it is in the log of such pages; the page, too, by its hash */
     put8(a, 0x41), put8(a, 0x8b), put8(a, 0x43), put8(a, SITE_OFF(slot)); /* mov eax, slot */
     gs_load(a, H_RDI, EMU_OFF(slot_logs));
-    put8(a, 0xff), put8(a, 0xc6);                               /* inc esi: the log's bit */
-    put8(a, 0x40), put8(a, 0x84), put8(a, 0xb4), put8(a, 0x07); /* test [rdi + rax], sil */
+    put8(a, 0x40), put8(a, 0xf6), put8(a, 0xc6), put8(a, TLB_HUGE); /* test sil */
+    slow[n++] = jump_cc(a, 5, NULL);
+    put8(a, 0x89), put8(a, 0xf3);                      /* mov ebx, esi */
+    put8(a, 0x83), put8(a, 0xe3), put8(a, TLB_GLOBAL); /* and ebx */
+    put8(a, 0xff), put8(a, 0xc3);                      /* inc ebx: the log's bit */
+    put8(a, 0x84), put8(a, 0x9c), put8(a, 0x07);       /* test [rdi + rax], bl */
     put32(a, (uint32_t)offsetof(struct jit_logs, in));
     slow[n++] = jump_cc(a, 4, NULL);
-    put8(a, 0xff), put8(a, 0xce);                                                  /* dec esi */
-    put8(a, 0x48), put8(a, 0x69), put8(a, 0xf6), put32(a, sizeof(struct jit_log)); /* imul rsi */
-    reg_op(a, 0x01, H_RDI, H_RSI);
-    mov_imm64(a, H_RSI, JIT_LOG_HASH);
-    mov_reg(a, H_RAX, H_R10);
-    put8(a, 0x48), put8(a, 0xc1), put8(a, 0xe8), put8(a, 12);   /* shr rax, 12 */
-    put8(a, 0x48), put8(a, 0x0f), put8(a, 0xaf), put8(a, 0xc6); /* imul rax, rsi */
-    put8(a, 0x48), put8(a, 0xc1), put8(a, 0xe8), put8(a, 64 - JIT_LOG_PAGE_BITS);
-    put8(a, 0x48), put8(a, 0x0f), put8(a, 0xab), put8(a, 0x87); /* bts [rdi + pages], rax */
-    put32(a, (uint32_t)offsetof(struct jit_log, pages));
+    put8(a, 0xff), put8(a, 0xcb);                                                  /* dec ebx */
+    put8(a, 0x48), put8(a, 0x69), put8(a, 0xdb), put32(a, sizeof(struct jit_log)); /* imul rbx */
+    reg_op(a, 0x01, H_RDI, H_RBX);
+    put_hash_bit(a, 12, JIT_LOG_HASH);
+    put8(a, 0x40), put8(a, 0xf6), put8(a, 0xc6), put8(a, TLB_2M); /* test sil */
+    uint8_t *small = jump_cc(a, 4, NULL);
+    put_hash_bit(a, 21, JIT_LOG_HASH_2M);
+    patch_here(a, small);
     /* the slot */
     put8(a, 0x41), put8(a, 0x8b), put8(a, 0x7b), put8(a, SITE_OFF(slot)); /* mov edi, slot */
     put8(a, 0x48), put8(a, 0xc1), put8(a, 0xe7), put8(a, 5);              /* shl rdi, 5 */
