@@ -46,6 +46,7 @@ extern "C" {
 #define VC_ELIMIT (-13)   /* a limit of the partition is reached */
 #define VC_ECALLBACK (-14) /* a callback of the embedder's asked to stop the run */
 #define VC_EINTERNAL (-15) /* the engine contradicts itself; a bug worth reporting */
+#define VC_EKICKED (-16)   /* vc_kick ended it */
 
 typedef struct vc_vm vc_vm;
 typedef struct vc_cpu vc_cpu;

@@ -244,7 +244,8 @@ struct vc_stats {
     uint64_t callouts;      /* instructions interpreted from within translated code */
     uint64_t callouts_slow; /* of them, for an access that was not simple: a device, two
                                pages, a fault, code overwritten */
-    uint64_t exits[16];     /* returns of vc_run, by enum vc_exit_kind */
+    uint64_t exits[16];     /* returns of vc_run, by enum vc_exit_kind; hypercalls with a
+                               function count, too */
     uint64_t samples[VC_DOING_COUNT]; /* VC_OPT_SAMPLE: how often it was found doing what */
     struct vc_step_count steps[16];   /* callouts but the slow: which instructions are not
                                          translated, most frequent first; "" ends them */

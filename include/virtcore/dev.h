@@ -75,7 +75,9 @@ VC_API int vc_msi(vc_vm *vm, uint64_t address, uint32_t data);
 /* A hypercall handler: VMCALL/VMMCALL in the guest, number in RAX, arguments in
  * RDI, RSI, RDX, R10, R8, R9; the result goes to RAX. 0: handled; 1: not this
  * one, which exits with VC_EXIT_HCALL; a negative code ends the run. One for each
- * VM; NULL removes it. Without one a PC answers -1000 (KVM's "no such call",
+ * VM; NULL removes it. Numbers that vc_hcall() gave a function do not come here; while
+ * there is a handler of either kind, hypercalls come by VC_HCALL_PORT too
+ * (virtcore/abi.h). Without one a PC answers -1000 (KVM's "no such call",
  * which its CPUID leaves promise), and a bare partition raises #UD, as a processor
  * without virtualization. */
 typedef int vc_hcall_fn(void *ud, vc_cpu *cpu, uint64_t nr, const uint64_t args[6],

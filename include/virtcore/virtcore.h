@@ -6,6 +6,7 @@
 #define VIRTCORE_H
 
 #include "base.h"
+#include "call.h"
 #include "cpu.h"
 #include "dev.h"
 #include "pc.h"

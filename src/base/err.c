@@ -54,6 +54,7 @@ const char *vc_errname(int code)
         "0",         "VC_EINVAL", "VC_ENOMEM",    "VC_ENOTSUP",   "VC_EBUSY", "VC_EEXIST",
         "VC_ENOENT", "VC_ERANGE", "VC_EFAULT",    "VC_EPERM",     "VC_EIO",   "VC_EFORMAT",
         "VC_ESTATE", "VC_ELIMIT", "VC_ECALLBACK", "VC_EINTERNAL",
+        "VC_EKICKED",
     };
     return code <= 0 && code > -(int)ARRAY_LEN(names) ? names[-code] : "unknown";
 }

@@ -29,6 +29,9 @@ bool elf_match(const uint8_t *image, size_t len);
  * into RAM is the caller's to check. */
 int elf_parse(const uint8_t *image, size_t len, struct elf_image *elf);
 
+/* The value of a symbol that is defined. VC_ENOENT: there is none by that name. */
+int elf_symbol(const uint8_t *image, size_t len, const char *name, uint64_t *value);
+
 /* Does a segment hold this physical address? */
 bool elf_holds(const struct elf_image *elf, uint64_t paddr);
 

@@ -22,6 +22,9 @@ struct backend {
     void (*cpu_free)(struct backend_cpu *cpu);
     /* budget is never NULL; exit is zeroed but for answers due. */
     int (*run)(struct backend_cpu *cpu, const struct vc_budget *budget, struct vc_exit *exit);
+    /* Finishes the instruction that the last run left with an exit, exit holding the
+     * answer, and runs nothing else; 0 where there is none. NULL: cannot. */
+    int (*finish)(struct backend_cpu *cpu, struct vc_exit *exit);
     int (*reset)(struct backend_cpu *cpu, bool wait_sipi); /* RESET, or INIT + wait-for-SIPI */
     int (*gprs)(struct backend_cpu *cpu, bool set, struct vc_gprs *r);
     int (*sregs)(struct backend_cpu *cpu, bool set, struct vc_sregs *r);

@@ -120,6 +120,9 @@ int mem_write(struct mem *mem, uint64_t gpa, const void *buf, size_t len);
 bool mem_copy_out(struct mem *mem, uint64_t gpa, void *buf, size_t len);
 bool mem_copy_in(struct mem *mem, uint64_t gpa, const void *buf, size_t len);
 
+/* Whether all of it is RAM. */
+bool mem_is_mapped(struct mem *mem, uint64_t gpa, uint64_t len);
+
 /* A pointer to [gpa, gpa + len) when that lies in one region, else NULL. */
 void *mem_ptr(struct mem *mem, uint64_t gpa, size_t len);
 

@@ -51,6 +51,16 @@ static bool all_mapped(const struct mem_map *map, uint64_t gpa, uint64_t len)
     return true;
 }
 
+bool mem_is_mapped(struct mem *mem, uint64_t gpa, uint64_t len)
+{
+    if (gpa + len < gpa)
+        return false;
+    unsigned slot = mem_pin(mem);
+    bool ok = all_mapped(atomic_load(&mem->map), gpa, len);
+    mem_unpin(mem, slot);
+    return ok;
+}
+
 static bool transfer(struct mem *mem, uint64_t gpa, void *out, const void *in, uint64_t len)
 {
     if (gpa + len < gpa)

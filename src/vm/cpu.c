@@ -7,8 +7,16 @@
 
 /* ---- who uses it ------------------------------------------------------------- */
 
+bool cpu_is_lent(struct vc_cpu *cpu)
+{
+    return atomic_load_explicit(&cpu->lent_to, memory_order_relaxed) == (uintptr_t)pthread_self();
+}
+
+/* A hypercall's function is a guest of the vc_run that called it. */
 int cpu_enter(struct vc_cpu *cpu)
 {
+    if (cpu_is_lent(cpu))
+        return 0;
     if (atomic_flag_test_and_set_explicit(&cpu->busy, memory_order_acquire))
         return err_set(VC_EBUSY,
                        "vCPU %u is in use: it runs, or another thread is inside a call "
@@ -19,7 +27,17 @@ int cpu_enter(struct vc_cpu *cpu)
 
 void cpu_leave(struct vc_cpu *cpu)
 {
-    atomic_flag_clear_explicit(&cpu->busy, memory_order_release);
+    if (!cpu_is_lent(cpu))
+        atomic_flag_clear_explicit(&cpu->busy, memory_order_release);
+}
+
+/* For what may not be done from within a run, on the vCPU that runs. */
+static int enter_stopped(struct vc_cpu *cpu, const char *what)
+{
+    if (cpu_is_lent(cpu))
+        return err_set(VC_EBUSY, "%s: vCPU %u runs, it is in a hypercall's function", what,
+                       cpu->index);
+    return cpu_enter(cpu);
 }
 
 int vc_cpu_index(const vc_cpu *cpu)
@@ -117,7 +135,7 @@ int vc_cpu_free(vc_cpu *cpu)
     if (!cpu)
         return 0;
     err_begin();
-    int rc = cpu_enter(cpu);
+    int rc = enter_stopped(cpu, "vc_cpu_free");
     if (!rc)
         cpu_destroy(cpu);
     return rc;
@@ -128,7 +146,7 @@ int vc_cpu_reset(vc_cpu *cpu, enum vc_mode mode, uint64_t pc)
     if (!cpu)
         return err_null("cpu");
     err_begin();
-    int rc = cpu_enter(cpu);
+    int rc = enter_stopped(cpu, "vc_cpu_reset");
     if (rc)
         return rc;
     rc = preset_apply(cpu, mode, pc);
@@ -137,6 +155,7 @@ int vc_cpu_reset(vc_cpu *cpu, enum vc_mode mode, uint64_t pc)
         if (vm->irq)
             irqchip_reset_cpu(vm->irq, cpu->index, mode == VC_MODE_WAIT_SIPI);
         memset(&cpu->exit, 0, sizeof cpu->exit);
+        cpu->answered = false;
         atomic_store(&cpu->mail.inject, -1);
         int mine = (int)cpu->index + 1;
         atomic_compare_exchange_strong(&vm->failed, &mine, 0);
@@ -153,6 +172,10 @@ int vc_cpu_reset(vc_cpu *cpu, enum vc_mode mode, uint64_t pc)
 static void take_answer(struct vc_cpu *cpu, const struct vc_exit *caller)
 {
     struct vc_exit *x = &cpu->exit, answer = {.size = sizeof answer};
+    if (cpu->answered) {
+        cpu->answered = false;
+        return;
+    }
     size_t n = min_u64(caller->size, sizeof answer);
     memcpy((uint8_t *)&answer + sizeof answer.size, (const uint8_t *)caller + sizeof answer.size,
            n - sizeof answer.size);
@@ -176,11 +199,16 @@ static void finish_exit(struct vc_cpu *cpu, int rc)
         x->u.power.kind = (uint32_t)(power >> 32);
         x->u.power.code = (uint32_t)power;
     }
-    /* A kick is answered by the run that it ends, however often it came. */
-    if (x->kind == VC_EXIT_KICK && !rc)
+    /* A kick is answered by the run that it ends, however often it came; where calls
+     * nest, by all of them. */
+    if (x->kind == VC_EXIT_KICK && !rc) {
         mail_clear(&cpu->mail, PEND_KICK);
+        if (cpu->depth > 1)
+            mail_post(&cpu->mail, PEND_KICK);
+    }
     if (rc == VC_ECALLBACK) {
-        x->kind = VC_EXIT_NONE; /* the instruction runs again when the run goes on */
+        if (!cpu->answered)
+            x->kind = VC_EXIT_NONE; /* the instruction runs again when the run goes on */
     } else if (rc == VC_EINTERNAL || x->kind == VC_EXIT_FAILED) {
         x->kind = VC_EXIT_FAILED;
         atomic_store(&vm->failed, (int)cpu->index + 1);
@@ -200,22 +228,103 @@ static int run_error(struct vc_cpu *cpu, int rc)
     return rc;
 }
 
-static int run_locked(struct vc_cpu *cpu, const struct vc_budget *budget, struct vc_exit *exit)
+int vm_check_failed(struct vc_vm *vm)
+{
+    int failed = atomic_load(&vm->failed);
+    return failed ? err_set(VC_ESTATE,
+                            "vCPU %d failed: the partition does not go on before vc_cpu_reset() "
+                            "on it",
+                            failed - 1)
+                  : 0;
+}
+
+static uint64_t insns_done(struct vc_cpu *cpu)
+{
+    struct vc_stats stats = {.size = sizeof stats};
+    cpu->vm->be->stats(cpu->bcpu, &stats);
+    return stats.insns;
+}
+
+/* A run within a run ends no later than that. */
+static struct run_limit limit_of(struct vc_cpu *cpu, const struct vc_budget *b, uint64_t now)
+{
+    struct run_limit l = cpu->limit ? *cpu->limit : (struct run_limit){0};
+    uint64_t end;
+    if (b->ns && !__builtin_add_overflow(now, b->ns, &end))
+        l.deadline_ns = l.deadline_ns ? min_u64(l.deadline_ns, end) : end;
+    if (b->insns && !__builtin_add_overflow(insns_done(cpu), b->insns, &end))
+        l.insns_end = l.insns_end ? min_u64(l.insns_end, end) : end;
+    return l;
+}
+
+/* What is left, at least enough to finish an instruction. */
+static struct vc_budget limit_left(struct vc_cpu *cpu, const struct run_limit *l)
+{
+    struct vc_budget b = {.size = sizeof b};
+    if (l->deadline_ns) {
+        uint64_t now = host_now_ns();
+        b.ns = now < l->deadline_ns ? l->deadline_ns - now : 1;
+    }
+    if (l->insns_end) {
+        uint64_t done = insns_done(cpu);
+        b.insns = done < l->insns_end ? l->insns_end - done : 1;
+    }
+    return b;
+}
+
+void cpu_limit_push(struct vc_cpu *cpu, const struct vc_budget *b, struct run_limit *l)
+{
+    *l = limit_of(cpu, b, host_now_ns());
+    l->outer = cpu->limit;
+    cpu->limit = l;
+}
+
+void cpu_limit_pop(struct vc_cpu *cpu)
+{
+    cpu->limit = cpu->limit->outer;
+}
+
+/* A run without hypercalls has its budget as it is: the engine keeps to it. */
+int cpu_run_engine(struct vc_cpu *cpu, const struct vc_budget *budget)
 {
     struct vc_vm *vm = cpu->vm;
-    int failed = atomic_load(&vm->failed);
-    if (failed)
-        return err_set(VC_ESTATE,
-                       "vCPU %d failed: the partition does not go on before vc_cpu_reset() on it",
-                       failed - 1);
-    take_answer(cpu, exit);
-    cpu->callback_rc = 0;
     uint64_t start = host_now_ns();
-    int rc = vm->be->run(cpu->bcpu, budget, &cpu->exit);
-    atomic_fetch_add_explicit(&cpu->run_ns, host_now_ns() - start, memory_order_relaxed);
+    struct vc_budget left = budget ? *budget : (struct vc_budget){0};
+    int rc;
+    cpu->depth++;
+    cpu->callback_rc = 0;
+    do {
+        if (cpu->limit)
+            left = limit_left(cpu, cpu->limit);
+        rc = vm->be->run(cpu->bcpu, &left, &cpu->exit);
+    } while (!rc && !(rc = hcall_exit(cpu)));
+    if (rc > 0)
+        rc = 0;
+    if (cpu->depth == 1)
+        atomic_fetch_add_explicit(&cpu->run_ns, host_now_ns() - start, memory_order_relaxed);
     finish_exit(cpu, rc);
-    args_out(exit, &cpu->exit, sizeof cpu->exit, "exit");
+    cpu->depth--;
     return run_error(cpu, rc);
+}
+
+static int run_locked(struct vc_cpu *cpu, const struct vc_budget *budget, struct vc_exit *exit)
+{
+    int rc = vm_check_failed(cpu->vm);
+    if (rc)
+        return rc;
+    take_answer(cpu, exit);
+    struct run_limit limit;
+    bool calls = vm_has_hcall(cpu->vm);
+    if (calls)
+        cpu_limit_push(cpu, budget, &limit);
+    rc = cpu_run_engine(cpu, budget);
+    if (calls)
+        cpu_limit_pop(cpu);
+    struct vc_exit seen = cpu->exit;
+    if (cpu->answered)
+        seen.kind = VC_EXIT_NONE;
+    args_out(exit, &seen, sizeof seen, "exit");
+    return rc;
 }
 
 static int check_budget(struct vc_vm *vm, struct vc_budget *b, const struct vc_budget *budget)
@@ -241,7 +350,7 @@ int vc_run(vc_cpu *cpu, const struct vc_budget *budget, struct vc_exit *exit)
     if (!rc && exit->size < offsetof(struct vc_exit, u) + sizeof exit->u.hcall)
         rc = err_set(VC_EINVAL, "exit.size is %zu: set it to sizeof(struct vc_exit)", exit->size);
     if (!rc)
-        rc = cpu_enter(cpu);
+        rc = enter_stopped(cpu, "vc_run");
     if (rc)
         return rc;
     pthread_rwlock_rdlock(&vm->gate);

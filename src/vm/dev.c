@@ -10,9 +10,20 @@
 
 /* ---- what the engine calls --------------------------------------------------- */
 
+/* Ports of virtcore/abi.h, while they mean something: these leave the engine. */
+static bool is_call(struct vc_vm *vm, const struct vc_access *a)
+{
+    if (!a->write || a->len != 4)
+        return false;
+    return (a->addr == VC_HCALL_PORT && vm_has_hcall(vm)) ||
+           (a->addr == VC_RETURN_PORT && a->cpu && a->cpu->calls);
+}
+
 int vm_access(void *ctx, enum vc_space space, struct vc_access *access)
 {
     struct vc_vm *vm = ctx;
+    if (space == VC_SPACE_PORT && is_call(vm, access))
+        return ENV_UNHANDLED;
     int rc = bus_access(vm->bus, space, access);
     if (rc >= 0)
         return rc;
@@ -21,12 +32,22 @@ int vm_access(void *ctx, enum vc_space space, struct vc_access *access)
     return VC_ECALLBACK;
 }
 
+/* "No such call" of the interface that a PC's CPUID names. */
+#define KVM_ENOSYS 1000
+
 int vm_hcall(void *ctx, vc_cpu *cpu, uint64_t nr, const uint64_t args[6], uint64_t *ret)
 {
     struct vc_vm *vm = ctx;
+    if (hcall_known(vm, nr))
+        return ENV_UNHANDLED; /* its function is called outside the engine: hcall.c */
     bus_lock(vm->bus);
-    int rc = vm->hcall ? vm->hcall(vm->hcall_ud, cpu, nr, args, ret) : ENV_UNHANDLED;
+    bool any = vm->hcall != NULL;
+    int rc = any ? vm->hcall(vm->hcall_ud, cpu, nr, args, ret) : ENV_UNHANDLED;
     bus_unlock(vm->bus);
+    if (!any && vm->pc) {
+        *ret = (uint64_t)-KVM_ENOSYS;
+        return ENV_HANDLED;
+    }
     if (rc >= 0)
         return rc;
     if (cpu)
@@ -48,7 +69,9 @@ int vc_hcall_set(vc_vm *vm, vc_hcall_fn *fn, void *ud)
     bus_lock(vm->bus);
     vm->hcall = fn;
     vm->hcall_ud = ud;
-    atomic_store(&vm->has_hcall, fn != NULL);
+    pthread_mutex_lock(&vm->lock);
+    atomic_store(&vm->has_hcall, fn || vm->nhcalls);
+    pthread_mutex_unlock(&vm->lock);
     bus_unlock(vm->bus);
     return 0;
 }

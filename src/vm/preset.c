@@ -72,10 +72,14 @@ static int long64_write(struct mem *mem)
         0x00008b0000000067ull | (L64_TSS & 0xffffff) << 16 | (L64_TSS >> 24 & 0xff) << 56,
         L64_TSS >> 32,
     };
-    return rc ? rc : mem_write(mem, L64_GDT, gdt, sizeof gdt);
+    if (!rc)
+        rc = mem_write(mem, L64_GDT, gdt, sizeof gdt);
+    /* OUT VC_RETURN_PORT, EAX; UD2: where vc_call's functions return to. */
+    static const uint8_t trap[] = {0xe7, VC_RETURN_PORT, 0x0f, 0x0b};
+    return rc ? rc : mem_write(mem, LONG64_RETURN, trap, sizeof trap);
 }
 
-static int long64_tables(struct vc_vm *vm)
+int preset_long64_tables(struct vc_vm *vm)
 {
     if (vm->long64_tables)
         return 0;
@@ -135,7 +139,7 @@ int preset_apply(struct vc_cpu *cpu, enum vc_mode mode, uint64_t pc)
     struct vc_vm *vm = cpu->vm;
     int rc = check_pc(mode, pc);
     if (!rc && mode == VC_MODE_LONG64)
-        rc = long64_tables(vm);
+        rc = preset_long64_tables(vm);
     if (!rc)
         rc = vm->be->reset(cpu->bcpu, mode == VC_MODE_WAIT_SIPI);
     if (rc || mode == VC_MODE_RESET || mode == VC_MODE_WAIT_SIPI)

@@ -145,6 +145,7 @@ static int vm_init(struct vc_vm *vm)
     pthread_rwlock_init(&vm->gate, NULL);
     pthread_mutex_init(&vm->lock, NULL);
     pthread_mutex_init(&vm->log_lock, NULL);
+    pthread_cond_init(&vm->hcall_idle, NULL);
     vm->bus = bus_new();
     return vm->bus ? 0 : err_set(VC_ENOMEM, "no memory for a partition's buses");
 }
@@ -156,6 +157,8 @@ static void vm_fini(struct vc_vm *vm)
     if (vm->bus)
         bus_free(vm->bus);
     mem_fini(&vm->mem);
+    hcalls_free(vm);
+    pthread_cond_destroy(&vm->hcall_idle);
     pthread_mutex_destroy(&vm->log_lock);
     pthread_mutex_destroy(&vm->lock);
     pthread_rwlock_destroy(&vm->gate);

@@ -68,7 +68,10 @@ struct vc_vm {
 
     vc_hcall_fn *hcall; /* under the bus lock */
     void *hcall_ud;
-    _Atomic bool has_hcall;
+    _Atomic bool has_hcall; /* or a typed one */
+    struct hcall **hcalls;  /* typed ones, sorted by number; under lock (hcall.c) */
+    unsigned nhcalls, hcalls_room;
+    pthread_cond_t hcall_idle; /* one that is being removed has no user any more */
 
     struct xs *xs; /* the xenstore, once somebody asked for it; under lock until then */
 
@@ -82,8 +85,32 @@ struct vc_cpu {
     atomic_flag busy; /* somebody is inside a call of "the vCPU's user" */
     struct cpu_mail mail;
     struct vc_exit exit; /* as the engine left it: answers go in here */
+    bool answered;       /* exit has its answer: the caller's is not asked for */
     int callback_rc;     /* the code a handler ended the run with */
     _Atomic uint64_t run_ns;
+    /* Calls between host and guest (hcall.c, call.c). */
+    _Atomic uintptr_t lent_to;     /* the thread whose hypercall function may use it; 0: none */
+    struct hcall_frame *frame;     /* functions on the stack, innermost first */
+    const struct run_limit *limit; /* of the innermost run; NULL: its budget is all */
+    unsigned calls;                /* vc_call on the stack */
+    unsigned depth;                /* runs of the engine on the stack */
+    _Atomic uintptr_t runner;      /* the thread whose stack has the frames; 0: none */
+};
+
+/* When a run has to end, over all the times that it enters the engine. */
+struct run_limit {
+    const struct run_limit *outer;
+    uint64_t deadline_ns; /* 0: none */
+    uint64_t insns_end;   /* in vc_stats.insns; 0: none */
+};
+
+/* A hypercall's function that runs. */
+struct hcall_frame {
+    struct hcall_frame *prev;
+    struct hcall *hcall;
+    unsigned calls; /* cpu->calls when it was called */
+    bool finished; /* a nested call had the engine finish the instruction */
+    int stop;      /* vc_hcall_stop's code */
 };
 
 /* vm.c: the partition paused, for the length of a call; VC_EBUSY with the
@@ -106,9 +133,33 @@ void cpu_destroy(struct vc_cpu *cpu);
 /* Takes the vCPU for a call of its user; VC_EBUSY with the error set. */
 int cpu_enter(struct vc_cpu *cpu);
 void cpu_leave(struct vc_cpu *cpu);
+/* Whether the calling thread is inside a hypercall's function of that vCPU. */
+bool cpu_is_lent(struct vc_cpu *cpu);
+/* Runs the engine until an exit that is no typed hypercall. The vCPU is taken, the gate
+ * is held, cpu->exit is as the engine left it or empty. cpu->limit counts where there is
+ * one, else budget. */
+int cpu_run_engine(struct vc_cpu *cpu, const struct vc_budget *budget);
+/* A limit for the runs until it is popped; it ends no later than the one around it. */
+void cpu_limit_push(struct vc_cpu *cpu, const struct vc_budget *budget, struct run_limit *limit);
+void cpu_limit_pop(struct vc_cpu *cpu);
+/* VC_ESTATE after a failure of the engine's. */
+int vm_check_failed(struct vc_vm *vm);
 
 /* preset.c: first states. */
 int preset_apply(struct vc_cpu *cpu, enum vc_mode mode, uint64_t pc);
+/* The region of VC_MODE_LONG64, which has the return trap of vc_call too. VM paused. */
+int preset_long64_tables(struct vc_vm *vm);
+#define LONG64_RETURN (LONG64_BASE + 0x8000)
+
+/* hcall.c */
+/* Whether it has a function: then the engine exits with it. */
+bool hcall_known(struct vc_vm *vm, uint64_t nr);
+/* cpu->exit may be a hypercall with a function: 0: it is done, go on; 1: it is none;
+ * negative: the run ends. */
+int hcall_exit(struct vc_cpu *cpu);
+/* The frame of the function that runs now; NULL: none, or one that called the guest. */
+struct hcall_frame *hcall_frame(struct vc_cpu *cpu);
+void hcalls_free(struct vc_vm *vm);
 
 /* dev.c: what the engine calls. */
 int vm_access(void *vm, enum vc_space space, struct vc_access *access);

@@ -11,7 +11,8 @@ Test(api, names)
     cr_assert_str_eq(vc_version(), "0.1.0");
     cr_assert_str_eq(vc_errname(VC_EINVAL), "VC_EINVAL");
     cr_assert_str_eq(vc_errname(VC_EINTERNAL), "VC_EINTERNAL");
-    cr_assert_str_eq(vc_errname(-16), "unknown");
+    cr_assert_str_eq(vc_errname(VC_EKICKED), "VC_EKICKED");
+    cr_assert_str_eq(vc_errname(-17), "unknown");
     cr_assert_str_eq(vc_errname(7), "unknown");
     cr_assert_str_eq(vc_errname(-2147483647 - 1), "unknown");
     cr_assert_str_eq(vc_backend_name(0), "kvm");

@@ -241,6 +241,11 @@ static int emu_be_run(struct backend_cpu *bc, const struct vc_budget *budget, st
     return emu_run((struct emu *)bc, budget, exit);
 }
 
+static int emu_be_finish(struct backend_cpu *bc, struct vc_exit *exit)
+{
+    return emu_finish((struct emu *)bc, exit);
+}
+
 static int emu_be_reset(struct backend_cpu *bc, bool wait_sipi)
 {
     struct emu *c = (struct emu *)bc;
@@ -292,6 +297,7 @@ const struct backend backend_emu = {
     .cpu_new = emu_cpu_new,
     .cpu_free = emu_cpu_free,
     .run = emu_be_run,
+    .finish = emu_be_finish,
     .reset = emu_be_reset,
     .gprs = state_gprs,
     .sregs = state_sregs,

@@ -649,3 +649,32 @@ int emu_run(struct emu *c, const struct vc_budget *budget, struct vc_exit *exit)
     c->run_jmp = c->jmp = NULL;
     return c->exit_rc;
 }
+
+int emu_finish(struct emu *c, struct vc_exit *exit)
+{
+    jmp_buf jb;
+    c->exit = exit;
+    c->exit_rc = 0;
+    c->jmp = c->run_jmp = &jb;
+    take_answer(c);
+    code_online(c);
+    emu_mode_changed(c);
+    if (c->lockstep)
+        lockstep_begin(c);
+    int j = setjmp(jb);
+    if (j == J_FAULT) {
+        c->jmp = c->run_jmp;
+        deliver_fault(c);
+    } else if (j != J_EXIT) {
+        finish_restarted(c);
+    }
+    if (c->lockstep && lockstep_end(c)) {
+        c->exit->kind = VC_EXIT_FAILED;
+        c->exit_rc = VC_EINTERNAL;
+    }
+    jit_off(c);
+    code_offline(c);
+    c->stats.insns = c->icount;
+    c->run_jmp = c->jmp = NULL;
+    return c->exit_rc;
+}

@@ -6,6 +6,8 @@
 #include "emu.h"
 
 int emu_run(struct emu *c, const struct vc_budget *budget, struct vc_exit *exit);
+/* The instruction that the last run left, and no more. */
+int emu_finish(struct emu *c, struct vc_exit *exit);
 
 /* ---- following another vCPU: lockstep/ ------------------------------------------ */
 
