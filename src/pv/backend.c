@@ -49,6 +49,11 @@ static int run(struct backend_cpu *cpu, const struct vc_budget *budget, struct v
     return engine->run(cpu, budget, exit);
 }
 
+static int finish(struct backend_cpu *cpu, struct vc_exit *exit)
+{
+    return engine->finish(cpu, exit);
+}
+
 static int reset(struct backend_cpu *cpu, bool wait_sipi)
 {
     return engine->reset(cpu, wait_sipi);
@@ -108,6 +113,7 @@ const struct backend backend_pv = {
     .cpu_new = cpu_new,
     .cpu_free = cpu_free,
     .run = run,
+    .finish = finish,
     .reset = reset,
     .gprs = gprs,
     .sregs = sregs,

@@ -185,5 +185,99 @@ class TestHello(unittest.TestCase):
         self.assertEqual(out.stdout, "the guest writes 42 to port 0x10\n")
 
 
+class TestCalls(Guest):
+    """Hypercalls by annotations, and functions of the guest's."""
+
+    # push rax; out 0xbc, eax; pop rax; hlt
+    HOST = b"\x50\xe7\xbc\x58" + HLT
+
+    def setUp(self):
+        super().setUp()
+        self.c = self.cpu(self.HOST)
+        self.vm.write(0x1100, b"\x48\x8d\x04\x37\xc3")  # lea rax, [rdi+rsi]; ret
+        self.vm.write(0x1120, b"\xfe\x07\x48\x89\xf0\xc3")  # inc byte [rdi]; mov rax, rsi; ret
+        self.vm.write(0x1140, b"\xf2\x0f\x58\xc1\xc3")  # addsd xmm0, xmm1; ret
+        self.vm.write(0x1160, b"\x0f\x0b")  # ud2
+        self.vm.write(0x1180, SPIN)
+        # mov eax, edi; mov rdi, rsi; push rax; out 0xbc, eax; pop rax; ret
+        self.vm.write(0x11A0, b"\x89\xf8\x48\x89\xf7" + self.HOST[:4] + b"\xc3")
+        self.c.rsp = 0x3000
+
+        try:
+            self.vm.hypercall(200)(lambda: None)
+        except virtcore.VcError as e:
+            if e.name == "VC_ENOTSUP":
+                self.skipTest(e.message)
+            raise
+
+    def host(self, nr, *args):
+        for name, value in zip(("rdi", "rsi", "rdx", "r10", "r8", "r9"), args):
+            setattr(self.c, name, value & (1 << 64) - 1)
+        self.c.rax, self.c.rip = nr, 0x1000
+        self.assertIs(self.c.run().kind, ExitKind.HLT)
+        return self.c.rax
+
+    def test_annotations(self):
+        @self.vm.hypercall(1)
+        def add(a: virtcore.U8, b: virtcore.I32) -> virtcore.I64:
+            return a + b
+
+        @self.vm.hypercall(2)
+        def text(cpu, s: str, data: bytearray) -> int:
+            self.assertIs(cpu, self.c)
+            data[0] = ord("X")
+            return len(s) * 100 + len(data)
+
+        self.assertEqual(self.host(1, 0x1FF, -256), (1 << 64) - 1)
+        self.vm.write(0x1800, b"name\0data")
+        self.assertEqual(self.host(2, 0x1800, 0x1805, 4), 404)
+        self.assertEqual(self.vm.read(0x1804, 6), b"\0Xata\0")
+        self.assertEqual(self.host(2, 0x1800, 0x2FFF, 2), 0xFFFFFFFF80564303)
+        self.vm.remove_hypercall(1)
+        self.assertEqual(self.host(1, 1, 1), 0xFFFFFFFF80564301)
+        with self.assertRaises(TypeError):
+            self.vm.hypercall(3)(lambda *a: 0)
+        with self.assertRaises(virtcore.VcError):
+            self.vm.hypercall(2)(add)
+
+    def test_exceptions_come_out(self):
+        @self.vm.hypercall(1)
+        def fail(a: int) -> int:
+            raise KeyError(a)
+
+        self.c.rax, self.c.rdi, self.c.rip = 1, 5, 0x1000
+        with self.assertRaisesRegex(KeyError, "5"):
+            self.c.run()
+        self.assertIs(self.c.run().kind, ExitKind.HLT)
+        self.assertEqual(self.c.rax, 0xFFFFFFFF80564307)
+        with self.assertRaisesRegex(KeyError, "6"):
+            self.c.call(0x11A0, "i64(u32,i64)", 1, 6)
+
+    def test_guest_functions(self):
+        call = self.c.call
+        before = self.c.regs()
+        self.assertEqual(call(0x1100, "i64(i64,i64)", -7, 2), -5)
+        self.assertEqual(call(0x1140, "f64(f64,f64)", 1.5, 2), 3.5)
+        data = bytearray(b"abc")
+        self.assertEqual(call(0x1120, "u64(buf)", data), 3)
+        self.assertEqual(data, b"bbc")
+        self.assertIsNone(call(0x1100, "void()"))
+        with self.assertRaisesRegex(virtcore.VcError, "0f 0b"):
+            call(0x1160, "void()")
+        with self.assertRaises(virtcore.VcError) as e:
+            call(0x1180, "void()", seconds=0.01)
+        self.assertEqual(e.exception.name, "VC_ELIMIT")
+        with self.assertRaises(TypeError):
+            call(0x1100, "i64(i64,i64)", 1)
+        self.assertEqual(self.c.regs(), before)
+
+    def test_nested(self):
+        @self.vm.hypercall(1)
+        def down(cpu, n: int) -> int:
+            return 0 if n == 0 else 1 + cpu.call(0x11A0, "i64(u32,i64)", 1, n - 1)
+
+        self.assertEqual(self.c.call(0x11A0, "i64(u32,i64)", 1, 9), 9)
+
+
 if __name__ == "__main__":
     unittest.main()

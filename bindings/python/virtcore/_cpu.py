@@ -10,8 +10,8 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from . import _lib
-from ._errors import ECALLBACK, VcError, check
+from . import _call, _lib
+from ._errors import ECALLBACK, VcError, check, last_error
 from ._lib import lib
 
 if TYPE_CHECKING:
@@ -294,6 +294,28 @@ class Cpu:
                 done = now
                 if not insns:
                     return Exit(self._exit)
+
+    def call(self, address: int, signature: str, *args: object, insns: int = 0,
+             seconds: float = 0, stack: int = 0, ret: int = 0) -> object:
+        """Calls a function of the guest's: cpu.call(addr, "i64(u32,cstr)", 5, "text").
+
+        A bytearray for buf or obuf gets what the function left there. The state is as
+        before afterwards. Raises what a hypercall or trap raised, and VcError. Ctrl-C is
+        seen when the call is over: give it a budget.
+        """
+        kind, types = _call.split(signature)
+        raw, keep = _call.guest_args(types, args)
+        opts = _lib.CallOpts(insns=insns, ns=int(seconds * 1e9), stack=stack, ret=ret)
+        result = _lib.Value()
+        rc = lib.vc_call(self._handle, address, signature.encode(), raw, len(types), result, opts)
+        if rc == ECALLBACK:
+            message = last_error()
+            raised = self._vm._take_exception(self._handle)
+            if raised is not None:
+                raise raised
+            raise message
+        check(rc)
+        return _call.guest_result(kind, types, args, keep, result)
 
     def kick(self) -> None:
         """Makes the current run, or the next one, return with KICK. From any

@@ -93,6 +93,19 @@ class Gprs(Sized):
     _fields_ = [("size", c_size_t), ("gpr", u64 * 16), ("rip", u64), ("rflags", u64)]
 
 
+class ValueUnion(ct.Union):
+    _fields_ = [("i", ct.c_int64), ("u", u64), ("f", ct.c_double), ("p", c_void_p)]
+
+
+class Value(ct.Structure):
+    _fields_ = [("v", ValueUnion), ("len", c_size_t)]
+
+
+class CallOpts(Sized):
+    _fields_ = [("size", c_size_t), ("insns", u64), ("ns", u64), ("stack", u64), ("ret", u64),
+                ("exit", c_void_p), ("ud", c_void_p)]
+
+
 class Segment(ct.Structure):
     _fields_ = [("base", u64), ("limit", u32), ("selector", u16), ("attr", u16)]
 
@@ -149,6 +162,13 @@ _PROTOTYPES: dict[str, tuple[object, list[object]]] = {
     "vc_untrap": (c_int, [_VM, c_int]),
     "vc_irq_line": (c_int, [_VM, c_uint, c_int]),
     "vc_msi": (c_int, [_VM, u64, u32]),
+    "vc_hcall": (c_int, [_VM, u32, c_char_p, c_void_p, c_void_p]),
+    "vc_hcall_del": (c_int, [_VM, u32]),
+    "vc_hcall_stop": (c_int, [_CPU, c_int]),
+    "vc_call": (c_int, [_CPU, u64, c_char_p, POINTER(Value), c_uint, POINTER(Value),
+                        POINTER(CallOpts)]),
+    "vc_elf_load": (c_int, [_VM, c_char_p, c_size_t, POINTER(u64)]),
+    "vc_elf_symbol": (c_int, [c_char_p, c_size_t, c_char_p, POINTER(u64)]),
     "vc_hcall_set": (c_int, [_VM, HcallFn, c_void_p]),
     "vc_pc": (c_int, [_VM, POINTER(PcOpts)]),
     "vc_serial_in": (c_long, [_VM, c_char_p, c_size_t]),

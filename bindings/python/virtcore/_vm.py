@@ -8,7 +8,7 @@ import dataclasses
 import enum
 from typing import Callable, Optional
 
-from . import _lib
+from . import _call, _lib
 from ._cpu import Cpu, Mode
 from ._errors import ECALLBACK, check, last_error
 from ._lib import lib
@@ -85,6 +85,13 @@ def backends() -> list[str]:
     while (name := lib.vc_backend_name(len(names))) is not None:
         names.append(name.decode())
     return names
+
+
+def elf_symbol(image: bytes, name: str) -> int:
+    """The value of a symbol of an ELF program."""
+    value = ct.c_uint64()
+    check(lib.vc_elf_symbol(image, len(image), name.encode(), value))
+    return value.value
 
 
 def probe(name: str) -> Probe:
@@ -273,6 +280,35 @@ class Vm:
         check(lib.vc_hcall_set(self._handle, callback, None))
         self._retired.append(self._keep.get("hcall"))
         self._keep["hcall"] = callback
+
+    def hypercall(self, nr: int, signature: str | None = None) -> Callable:
+        """Decorates the function that answers hypercall nr. Its annotations are the
+        signature: U32 and the like, int (I64), float (F64), str, bytes (CBUF), bytearray
+        (BUF); a first parameter `cpu` gets the vCPU. What it raises comes out of run().
+
+            @vm.hypercall(7)
+            def add(a: virtcore.U32, b: virtcore.U32) -> virtcore.U64: return a + b
+        """
+
+        def register(fn: Callable) -> Callable:
+            text, wants_cpu = _call.of_function(fn) if signature is None else (signature, False)
+            text, function = _call.c_function(text, fn, wants_cpu, self._cpus, self._note)
+            check(lib.vc_hcall(self._handle, nr, text.encode(), ct.cast(function, ct.c_void_p),
+                               None))
+            self._retired.append(self._keep.get(f"hcall {nr}"))
+            self._keep[f"hcall {nr}"] = function
+            return fn
+
+        return register
+
+    def remove_hypercall(self, nr: int) -> None:
+        check(lib.vc_hcall_del(self._handle, nr))
+
+    def load_elf(self, image: bytes) -> int:
+        """Copies a static ELF program into mapped memory; returns its entry point."""
+        entry = ct.c_uint64()
+        check(lib.vc_elf_load(self._handle, image, len(image), entry))
+        return entry.value
 
     def irq_line(self, gsi: int, level: bool) -> None:
         check(lib.vc_irq_line(self._handle, gsi, level))
