@@ -240,7 +240,7 @@ static void kicked(void *ud)
     for (unsigned i = 0; q->live && i < ROUNDS_MAX; i++) {
         for (uint32_t n = shring_waiting(&q->ring); n; n--)
             request(q);
-        shring_arm(&q->ring);
+        shring_arm(&q->ring, 0);
         if (!shring_waiting(&q->ring))
             break;
     }
@@ -323,15 +323,16 @@ static bool connect(void *ud)
 {
     struct blkback *b = ud;
     uint64_t v;
-    b->nqueues = (uint32_t)xenbus_get_or(&b->bus, "multi-queue-num-queues", QUEUES_MAX, 1);
-    uint32_t order = (uint32_t)xenbus_get_or(&b->bus, "ring-page-order", RING_ORDER_MAX, 0);
-    bool ok = b->nqueues && abi_of(b, &b->abi32);
+    uint64_t queues = xenbus_get_or(&b->bus, "multi-queue-num-queues", QUEUES_MAX, 1);
+    uint64_t order = xenbus_get_or(&b->bus, "ring-page-order", RING_ORDER_MAX, 0);
+    bool ok = queues && queues <= QUEUES_MAX && order <= RING_ORDER_MAX && abi_of(b, &b->abi32);
+    b->nqueues = ok ? (uint32_t)queues : 0;
     for (uint32_t i = 0; ok && i < b->nqueues; i++) {
         char dir[24] = "";
         if (b->nqueues > 1)
             snprintf(dir, sizeof dir, "queue-%u", i);
         bool single = xenbus_get(&b->bus, dir, "ring-ref", UINT32_MAX, &v);
-        ok = (!single || !order) && queue_open(&b->queue[i], dir, order, single);
+        ok = (!single || !order) && queue_open(&b->queue[i], dir, (uint32_t)order, single);
     }
     if (!ok) {
         disconnect(b);

@@ -82,9 +82,9 @@ void shring_get(const struct shring *r, uint32_t at, void *buf, uint32_t len)
     copy(r, r->req_cons + at, buf, len, false);
 }
 
-void shring_arm(struct shring *r)
+void shring_arm(struct shring *r, uint32_t left)
 {
-    store(INDEX(r, req_event), r->req_cons + 1);
+    store(INDEX(r, req_event), r->req_cons + left + 1);
 }
 
 void shring_put(struct shring *r, const void *rsp, uint32_t len)

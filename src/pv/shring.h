@@ -31,9 +31,9 @@ void shring_unmap(struct shring *r);
 uint32_t shring_waiting(struct shring *r);
 /* Copies a request, counted from req_cons; len <= entry. */
 void shring_get(const struct shring *r, uint32_t at, void *buf, uint32_t len);
-/* Asks for a notification at the next request; then shring_waiting() is to be looked
- * at once more. */
-void shring_arm(struct shring *r);
+/* Asks for a notification at the next request after the `left` ones that stay; then
+ * shring_waiting() is to be looked at once more. */
+void shring_arm(struct shring *r, uint32_t left);
 /* Puts a response; shring_publish() shows all of them and says whether the guest wants
  * to be notified. */
 void shring_put(struct shring *r, const void *rsp, uint32_t len);

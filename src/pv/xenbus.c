@@ -59,8 +59,11 @@ bool xenbus_get(struct xenbus *bus, const char *dir, const char *name, uint64_t 
 
 uint64_t xenbus_get_or(struct xenbus *bus, const char *name, uint64_t max, uint64_t other)
 {
+    char node[XENBUS_PATH + 64];
     uint64_t value;
-    return xenbus_get(bus, "", name, max, &value) ? value : other;
+    snprintf(node, sizeof node, "%s/%s", bus->path, name);
+    int rc = xs_read_num(bus->front->xs, node, max, &value);
+    return !rc ? value : rc == ENOENT ? other : UINT64_MAX;
 }
 
 static void state_set(struct xenbus *bus, unsigned state)

@@ -29,7 +29,7 @@ int xenbus_set_front(struct xenbus *bus, const char *name, uint64_t value);
 /* The guest's number at `name`, at most max; false: there is none such. */
 bool xenbus_get(struct xenbus *bus, const char *dir, const char *name, uint64_t max,
                 uint64_t *value);
-/* The same, or `other` where there is no such node or no such number. */
+/* The same, or `other` where there is no such node; UINT64_MAX where it is no such number. */
 uint64_t xenbus_get_or(struct xenbus *bus, const char *name, uint64_t max, uint64_t other);
 
 /* From here on the guest sees the device. */

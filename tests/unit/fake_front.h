@@ -10,7 +10,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#ifndef FAKE_PAGES
 #define FAKE_PAGES 600u
+#endif
 #define FAKE_PORTS 16u
 
 struct fake {

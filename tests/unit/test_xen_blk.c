@@ -319,15 +319,24 @@ Test(xen_blk, bad_requests)
 Test(xen_blk, bad_connections)
 {
     static const char *const cases[][2] = {
-        {"ring-ref", "100000"},  {"ring-ref", "x"},        {"ring-ref", "18446744073709551617"},
-        {"event-channel", "99"}, {"event-channel", ""},    {"protocol", "arm-abi"},
-        {"protocol", ""},        {"ring-page-order", "1"},
+        {"ring-ref", "100000"},
+        {"ring-ref", "x"},
+        {"ring-ref", "18446744073709551617"},
+        {"event-channel", "99"},
+        {"event-channel", ""},
+        {"protocol", "arm-abi"},
+        {"protocol", ""},
+        {"ring-page-order", "1"},
+        {"ring-page-order", "3"},
+        {"multi-queue-num-queues", "5"},
+        {"multi-queue-num-queues", "0"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         fake_say(f, "vbd/51712", "ring-ref", "1");
         fake_say(f, "vbd/51712", "event-channel", "3");
         fake_say(f, "vbd/51712", "protocol", "x86_64-abi");
         fake_say(f, "vbd/51712", "ring-page-order", "0");
+        fake_say(f, "vbd/51712", "multi-queue-num-queues", "1");
         fake_say(f, "vbd/51712", cases[i][0], cases[i][1]);
         fake_say(f, "vbd/51712", "state", "4");
         cr_expect_eq(fake_state(f, "vbd", "51712"), XenbusStateClosing, "%s", cases[i][0]);
