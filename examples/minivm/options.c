@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <virtcore/pc.h>
 #include <virtcore/vm.h>
 
 void options_help(void)
@@ -23,6 +24,7 @@ void options_help(void)
          "  -m, --memory SIZE    RAM: 512M, 2G; a plain number is in MiB (default 512M)\n"
          "  -c, --cpus N         virtual CPUs (default 1)\n"
          "  -b, --backend NAME   auto, kvm, emu or pv (default auto)\n"
+         "      --virt KIND      hvm, or pv: as a Xen PV guest (default with -b pv)\n"
          "  -e, --engine NAME    how emu runs code: auto, interp, jit or lockstep (default auto)\n"
          "      --lockstep       -e lockstep: both, compared; ends at the first difference\n"
          "      --perf-map       name translated code for Linux' perf: /tmp/perf-PID.map\n"
@@ -107,7 +109,18 @@ static bool parse_engine(const char *text, unsigned *engine)
     return false;
 }
 
-enum { OPT_TESTDEV = 256, OPT_LOCKSTEP, OPT_PERF_MAP, OPT_SYMBOLS };
+static bool parse_virt(const char *text, int *virt)
+{
+    static const char *const names[] = {"hvm", "pv"}; /* enum vc_virt */
+    for (int i = 0; i < (int)(sizeof names / sizeof *names); i++)
+        if (!strcmp(text, names[i])) {
+            *virt = i;
+            return true;
+        }
+    return false;
+}
+
+enum { OPT_VIRT = 255, OPT_TESTDEV, OPT_LOCKSTEP, OPT_PERF_MAP, OPT_SYMBOLS };
 
 static const struct option long_options[] = {
     {"kernel", required_argument, NULL, 'k'},
@@ -120,6 +133,7 @@ static const struct option long_options[] = {
     {"timeout", required_argument, NULL, 't'},
     {"engine", required_argument, NULL, 'e'},
     {"lockstep", no_argument, NULL, OPT_LOCKSTEP},
+    {"virt", required_argument, NULL, OPT_VIRT},
     {"perf-map", no_argument, NULL, OPT_PERF_MAP},
     {"symbols", required_argument, NULL, OPT_SYMBOLS},
     {"testdev", no_argument, NULL, OPT_TESTDEV},
@@ -144,6 +158,7 @@ static int parse_option(struct options *o, int c)
     case OPT_LOCKSTEP: o->engine = VC_ENGINE_LOCKSTEP; return 0;
     case OPT_PERF_MAP: o->perf_map = true; return 0;
     case OPT_SYMBOLS: o->symbols = optarg, o->perf_map = true; return 0;
+    case OPT_VIRT: return parse_virt(optarg, &o->virt) ? 0 : wrong("not a kind of guest", optarg);
     case OPT_TESTDEV: o->testdev = true; return 0;
     case 'h': o->command = COMMAND_HELP; return 0;
     case 'V': o->command = COMMAND_VERSION; return 0;
@@ -156,7 +171,7 @@ static int parse_option(struct options *o, int c)
 
 int options_parse(struct options *o, int argc, char **argv)
 {
-    *o = (struct options){.backend = "auto", .ram = 512u << 20, .cpus = 1};
+    *o = (struct options){.backend = "auto", .ram = 512u << 20, .cpus = 1, .virt = -1};
     argv[0] = "minivm"; /* what getopt's messages begin with */
     int c, rc = 0;
     while (!rc && (c = getopt_long(argc, argv, "k:i:a:fm:c:b:e:t:svhV", long_options, NULL)) != -1)
@@ -178,6 +193,8 @@ int options_parse(struct options *o, int argc, char **argv)
         o->image = argv[optind++];
     if (optind < argc)
         return wrong("one argument too many", argv[optind]);
+    if (o->virt < 0) /* backend pv is for PV guests, but raw code is none */
+        o->virt = !strncmp(o->backend, "pv", 2) && !o->flat ? VC_VIRT_PV : VC_VIRT_HVM;
     if (o->command == COMMAND_RUN && !o->image)
         return wrong("what shall run? --kernel FILE or PROGRAM is missing", NULL);
     return 0;

@@ -151,6 +151,7 @@ static bool load(struct machine *m, const struct image *image, const struct imag
     struct vc_boot_opts boot = {
         .size = sizeof boot,
         .kind = m->o->flat ? VC_IMAGE_FLAT : VC_IMAGE_AUTO,
+        .virt = (uint32_t)m->o->virt,
         .kernel = image->bytes,
         .kernel_len = image->len,
         .initrd = initrd->bytes,
@@ -167,7 +168,7 @@ static bool build(struct machine *m, const struct image *image, const struct ima
     const struct options *o = m->o;
     struct vc_vm_opts opts = {
         .size = sizeof opts,
-        .mem_quota = o->ram + (16u << 20),
+        .mem_quota = o->ram + o->ram / 256 + (16u << 20),
         .engine = o->engine,
         .flags = (o->stats ? VC_OPT_SAMPLE : 0) | (o->perf_map ? VC_OPT_PERF_MAP : 0),
         .perf_symbols = o->symbols,

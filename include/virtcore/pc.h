@@ -51,10 +51,20 @@ enum vc_image_kind {
     VC_IMAGE_FLAT = 5       /* raw bytes at 0x100000, 64-bit; only when asked for */
 };
 
+/* What the guest is told that it runs on. */
+enum vc_virt {
+    VC_VIRT_HVM = 0, /* the PC, as if it were a real one */
+    /* A Xen PV domain: deprivileged, by hypercalls. Backend pv only (VC_ENOTSUP); kind
+     * is not looked at: a bzImage or ELF with Xen's notes (VC_EFORMAT without). The
+     * PC's devices are gone but the timer chip's speaker channel and the clock; the
+     * first console of the guest takes the place of COM1. All vCPUs exist. */
+    VC_VIRT_PV = 1
+};
+
 struct vc_boot_opts {
     size_t size;
     uint32_t kind; /* enum vc_image_kind */
-    uint32_t pad;
+    uint32_t virt; /* enum vc_virt */
     const void *kernel; /* the image's bytes; not kept after the call */
     size_t kernel_len;
     const void *initrd; /* may be NULL */

@@ -56,7 +56,8 @@ static int add_segment(struct elf_image *elf, const uint8_t *image, size_t len, 
     return 0;
 }
 
-static int read_notes(Elf *e, struct elf_image *elf, size_t len, const GElf_Phdr *ph)
+static int read_notes(Elf *e, struct elf_image *elf, const uint8_t *image, size_t len,
+                      const GElf_Phdr *ph)
 {
     if (ph->p_filesz == 0)
         return 0;
@@ -65,6 +66,10 @@ static int read_notes(Elf *e, struct elf_image *elf, size_t len, const GElf_Phdr
                        "the ELF notes (offset %#llx, %#llx bytes) end behind the image "
                        "of %#zx bytes",
                        (ull)ph->p_offset, (ull)ph->p_filesz, len);
+    if (elf->nnotes < ELF_NOTES_MAX) {
+        elf->notes[elf->nnotes].bytes = image + ph->p_offset;
+        elf->notes[elf->nnotes++].len = ph->p_filesz;
+    }
     Elf_Data *data = elf_getdata_rawchunk(e, (int64_t)ph->p_offset, ph->p_filesz,
                                           ph->p_align == 8 ? ELF_T_NHDR8 : ELF_T_NHDR);
     if (!data)
@@ -153,7 +158,7 @@ static int parse(Elf *e, const uint8_t *image, size_t len, struct elf_image *elf
         if (ph.p_type == PT_LOAD)
             rc = add_segment(elf, image, len, i, &ph);
         else if (ph.p_type == PT_NOTE)
-            rc = read_notes(e, elf, len, &ph);
+            rc = read_notes(e, elf, image, len, &ph);
     }
     if (rc)
         return rc;

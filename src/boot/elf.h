@@ -7,7 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ELF_SEGS_MAX 64
+#define ELF_SEGS_MAX  64
+#define ELF_NOTES_MAX 8
 
 struct elf_seg {
     uint64_t paddr, vaddr;
@@ -21,6 +22,11 @@ struct elf_image {
     struct elf_seg seg[ELF_SEGS_MAX]; /* loadable, not empty */
     bool has_pvh;
     uint32_t pvh_entry; /* physical, 32-bit */
+    unsigned nnotes;
+    struct { /* segments of notes, inside the image */
+        const uint8_t *bytes;
+        uint64_t len;
+    } notes[ELF_NOTES_MAX];
 };
 
 bool elf_match(const uint8_t *image, size_t len);

@@ -180,6 +180,19 @@ static int read_addresses(const uint8_t *image, struct setup *s)
     return 0;
 }
 
+int linux_payload(const uint8_t *image, size_t len, const uint8_t **payload, size_t *payload_len)
+{
+    struct setup s = {0};
+    int rc = check_extent(image, len, &s);
+    if (!rc)
+        rc = read_payload(image, &s);
+    if (!rc && !s.payload)
+        rc = err_set(VC_EFORMAT, "the kernel image does not say where its packed kernel is");
+    *payload = s.payload;
+    *payload_len = s.payload_len;
+    return rc;
+}
+
 static int read_setup(const struct loader *l, struct setup *s)
 {
     memset(s, 0, sizeof *s);

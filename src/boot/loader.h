@@ -33,6 +33,9 @@ int flat_load(struct loader *l);
 bool linux_match(const uint8_t *image, size_t len);
 bool multiboot_match(const uint8_t *image, size_t len);
 
+/* The packed kernel inside a bzImage; VC_EFORMAT when there is none. */
+int linux_payload(const uint8_t *image, size_t len, const uint8_t **payload, size_t *payload_len);
+
 /* ---- placing (loader.c) ---------------------------------------------------------- */
 
 /* For what the loaders make themselves: highest free place below the EBDA. */

@@ -79,6 +79,8 @@ void cpu_destroy(struct vc_cpu *cpu)
 {
     struct vc_vm *vm = cpu->vm;
     cpu_unlink(cpu);
+    if (vm->pv)
+        vm_pv_cpu_gone(vm, cpu->index);
     if (vm->irq)
         irqchip_del_cpu(vm->irq, cpu->index);
     if (cpu->bcpu)
@@ -91,6 +93,8 @@ static int cpu_make(struct vc_cpu *cpu, enum vc_mode mode, uint64_t pc)
     struct vc_vm *vm = cpu->vm;
     if (!vm->bvm)
         return err_set(VC_ESTATE, "the engine did not come back after vc_pc() failed");
+    if (vm->pv)
+        return err_set(VC_ESTATE, "a paravirtual guest runs: its vCPUs come before vc_boot()");
     int rc = vm->irq ? irqchip_add_cpu(vm->irq, cpu->index, &cpu->mail) : 0;
     if (!rc)
         rc = vm->be->cpu_new(vm->bvm, cpu, cpu->index, &cpu->mail, &cpu->bcpu);
@@ -146,6 +150,8 @@ int vc_cpu_reset(vc_cpu *cpu, enum vc_mode mode, uint64_t pc)
     if (!cpu)
         return err_null("cpu");
     err_begin();
+    if (cpu->vm->pv)
+        return err_set(VC_ESTATE, "a paravirtual guest runs: vc_boot() starts it anew");
     int rc = enter_stopped(cpu, "vc_cpu_reset");
     if (rc)
         return rc;

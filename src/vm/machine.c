@@ -66,6 +66,8 @@ void vm_power(void *ctx, uint32_t kind, uint32_t code)
             mail_post(&vm->cpu[i]->mail, PEND_POWER);
     }
     pthread_mutex_unlock(&vm->lock);
+    if (vm->pv)
+        vm_pv_down(vm);
     if (vm->pc)
         pc_down(vm->pc);
 }
@@ -79,6 +81,7 @@ static void platform_map_changed(void *ctx)
 
 void vm_platform_free(struct vc_vm *vm)
 {
+    vm_pv_free(vm);
     if (vm->pc)
         pc_free(vm->pc);
     if (vm->irq)
@@ -223,6 +226,8 @@ long vc_serial_in(vc_vm *vm, const void *bytes, size_t n)
         return no_pc();
     if (!bytes && n)
         return err_set(VC_EINVAL, "bytes is NULL");
+    if (vm->pv)
+        return vm_pv_serial_in(vm, bytes, n);
     return n ? pc_serial_in(vm->pc, bytes, n) : 0;
 }
 
@@ -231,6 +236,8 @@ int vc_serial_wait(vc_vm *vm, int timeout_ms)
     if (!vm)
         return err_null("vm");
     err_begin();
+    if (vm->pv)
+        return vm_pv_serial_wait(vm, timeout_ms);
     return vm->pc ? pc_serial_wait(vm->pc, timeout_ms) : no_pc();
 }
 
@@ -288,10 +295,13 @@ int vc_boot(vc_vm *vm, const struct vc_boot_opts *opts)
         return err_set(VC_EINVAL, "there is no image: kernel is NULL or empty");
     if (!o.initrd && o.initrd_len)
         return err_set(VC_EINVAL, "initrd is NULL, but not of length 0");
+    if (o.virt > VC_VIRT_PV)
+        return err_set(VC_EINVAL, "virt %u is not one of VC_VIRT_*", o.virt);
     rc = vm_pause(vm);
     if (rc)
         return rc;
-    rc = boot_paused(vm, &o);
+    vm_pv_free(vm);
+    rc = o.virt == VC_VIRT_PV ? vm_pv_boot(vm, &o) : boot_paused(vm, &o);
     if (!rc)
         vm_devs_reset(vm);
     vm_resume(vm);

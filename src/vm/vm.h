@@ -64,6 +64,7 @@ struct vc_vm {
     struct irqchip *irq;
     struct pc *pc;
     struct vc_pc_opts pc_opts;
+    struct pv_domain *pv; /* a paravirtual guest was loaded */
     _Atomic uint64_t power; /* how it went down: kind << 32 | code; 0: it is up */
 
     vc_hcall_fn *hcall; /* under the bus lock */
@@ -177,5 +178,13 @@ void vm_xs_free(struct vc_vm *vm);
 /* machine.c: the platform. */
 void vm_power(void *vm, uint32_t kind, uint32_t code);
 void vm_platform_free(struct vc_vm *vm);
+
+/* domain.c: the partition as a Xen PV domain. VM paused. */
+int vm_pv_boot(struct vc_vm *vm, const struct vc_boot_opts *opts);
+void vm_pv_free(struct vc_vm *vm);
+void vm_pv_cpu_gone(struct vc_vm *vm, unsigned cpu);
+void vm_pv_down(struct vc_vm *vm);
+long vm_pv_serial_in(struct vc_vm *vm, const void *bytes, size_t n);
+int vm_pv_serial_wait(struct vc_vm *vm, int timeout_ms);
 
 #endif

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT
+ * The guest's memory as its kernel sees it: what hypercalls point to. Each structure
+ * is copied once, then looked at. */
+#include "domain.h"
+#include "../mmu/guest.h"
+
+bool pv_va_allowed(uint64_t va)
+{
+    const uint64_t upper = 0xffff000000000000ull;
+    const uint64_t lo = upper | (uint64_t)HV_SLOT_FIRST << 39;
+    const uint64_t hi = upper | (HV_SLOT_LAST + 1ull) << 39;
+    return (int64_t)(va << 16) >> 16 == (int64_t)va && (va < lo || va >= hi);
+}
+
+bool pv_copy_from(struct pv_vcpu *v, void *to, uint64_t va, size_t n)
+{
+    uint8_t *t = to;
+    while (n) {
+        size_t k = min_u64(n, PAGE - (va & (PAGE - 1)));
+        const void *p = pv_va_allowed(va) ? v->d->eng->ptr(v->bc, va, PV_READ, NULL) : NULL;
+        if (!p)
+            return false;
+        guest_copy(t, p, k);
+        t += k;
+        va += k;
+        n -= k;
+    }
+    return true;
+}
+
+bool pv_copy_to(struct pv_vcpu *v, uint64_t va, const void *from, size_t n)
+{
+    const uint8_t *f = from;
+    while (n) {
+        uint64_t gpa;
+        size_t k = min_u64(n, PAGE - (va & (PAGE - 1)));
+        void *p = pv_va_allowed(va) ? v->d->eng->ptr(v->bc, va, PV_WRITE, &gpa) : NULL;
+        if (!p)
+            return false;
+        guest_copy(p, f, k);
+        v->d->eng->stored(v->bc, gpa, (unsigned)k);
+        f += k;
+        va += k;
+        n -= k;
+    }
+    return true;
+}

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT
+ * The instruction a vCPU stands on. */
+#include "decode.h"
+
+static unsigned fetch(struct pv_vcpu *v, uint64_t rip, uint8_t b[15])
+{
+    unsigned n = (unsigned)min_u64(15, PAGE - (rip & (PAGE - 1)));
+    if (!pv_copy_from(v, b, rip, n))
+        return 0;
+    if (n < 15 && pv_copy_from(v, b + n, rip + n, 15 - n))
+        n = 15;
+    return n;
+}
+
+bool pv_insn_decode(struct pv_vcpu *v, uint64_t rip, struct pv_insn *in)
+{
+    uint8_t b[15];
+    ZydisDecoder decoder;
+    unsigned n = fetch(v, rip, b);
+    bool wide = v->d->eng->code64(v->bc);
+    if (!n)
+        return false;
+    ZydisDecoderInit(&decoder,
+                     wide ? ZYDIS_MACHINE_MODE_LONG_64 : ZYDIS_MACHINE_MODE_LONG_COMPAT_32,
+                     wide ? ZYDIS_STACK_WIDTH_64 : ZYDIS_STACK_WIDTH_32);
+    if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, b, n, &in->zi, in->op)))
+        return false;
+    in->rip = rip;
+    in->next = rip + in->zi.length;
+    return true;
+}
+
+bool pv_insn_reg_get(struct pv_vcpu *v, ZydisRegister reg, uint64_t *value)
+{
+    const uint64_t *gpr = v->d->eng->gprs(v->bc);
+    switch (ZydisRegisterGetClass(reg)) {
+    case ZYDIS_REGCLASS_GPR64: *value = gpr[ZydisRegisterGetId(reg)]; return true;
+    case ZYDIS_REGCLASS_GPR32: *value = (uint32_t)gpr[ZydisRegisterGetId(reg)]; return true;
+    case ZYDIS_REGCLASS_GPR16: *value = (uint16_t)gpr[ZydisRegisterGetId(reg)]; return true;
+    case ZYDIS_REGCLASS_GPR8: break;
+    default: return false;
+    }
+    if (reg >= ZYDIS_REGISTER_AH && reg <= ZYDIS_REGISTER_BH)
+        return false;
+    ZydisRegister wide = ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, reg);
+    *value = (uint8_t)gpr[ZydisRegisterGetId(wide)];
+    return true;
+}
+
+bool pv_insn_reg_set(struct pv_vcpu *v, ZydisRegister reg, uint64_t value)
+{
+    uint64_t *gpr = v->d->eng->gprs(v->bc), *to;
+    switch (ZydisRegisterGetClass(reg)) {
+    case ZYDIS_REGCLASS_GPR64: gpr[ZydisRegisterGetId(reg)] = value; return true;
+    case ZYDIS_REGCLASS_GPR32: gpr[ZydisRegisterGetId(reg)] = (uint32_t)value; return true;
+    case ZYDIS_REGCLASS_GPR16:
+        to = &gpr[ZydisRegisterGetId(reg)];
+        *to = (*to & ~0xffffull) | (uint16_t)value;
+        return true;
+    case ZYDIS_REGCLASS_GPR8: break;
+    default: return false;
+    }
+    if (reg >= ZYDIS_REGISTER_AH && reg <= ZYDIS_REGISTER_BH)
+        return false;
+    to =
+        &gpr[ZydisRegisterGetId(ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, reg))];
+    *to = (*to & ~0xffull) | (uint8_t)value;
+    return true;
+}

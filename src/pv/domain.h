@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: MIT
+ * A PV domain's insides, shared by the files of src/pv. Numbers and structures are
+ * those of Xen's public headers. */
+#ifndef PV_DOMAIN_H
+#define PV_DOMAIN_H
+
+#include "pv.h"
+#include "../base/util.h"
+#include <pthread.h>
+
+#define __XEN_INTERFACE_VERSION__ 0x00040e00
+#include <xen/xen.h>
+#include <xen/errno.h>
+#include <xen/event_channel.h>
+#include <xen/grant_table.h>
+#include <xen/vcpu.h>
+
+#define PAGE      4096ull
+#define FRAME_NR  UINT64_MAX /* no frame */
+#define BACK_END  0          /* the domain number of whoever serves the devices */
+#define OWN_DOMID 1
+
+/* ---- frames: mmu_types.c ------------------------------------------------------------- */
+
+/* What a frame is used as; while the count is not 0 it is nothing else. L1 to L4 are
+ * page tables of that level. */
+enum pv_type { TYPE_NONE, TYPE_L1, TYPE_L2, TYPE_L3, TYPE_L4, TYPE_WRITABLE, TYPE_SEGDESC };
+struct pv_page {
+    uint32_t refs;  /* mappings and other holders; 0: nobody's */
+    uint32_t types; /* of them, those that count on the type */
+    uint8_t type;
+    bool valid;     /* the table's entries were checked and hold references */
+    bool pinned;    /* one of each is held by the guest's pin */
+    bool special;   /* the hypervisor's, shared with the guest */
+    uint64_t stamp; /* the domain's tick when the last writable mapping went */
+};
+
+#define PTE_P      BIT64(0)
+#define PTE_W      BIT64(1)
+#define PTE_U      BIT64(2)
+#define PTE_PWT    BIT64(3)
+#define PTE_PCD    BIT64(4)
+#define PTE_A      BIT64(5)
+#define PTE_D      BIT64(6)
+#define PTE_PS     BIT64(7) /* PAT in the lowest level */
+#define PTE_G      BIT64(8)
+#define PTE_NX     BIT64(63)
+#define PTE_FRAME  0x000ffffffffff000ull
+#define PTE_MFN(e) (((e)&PTE_FRAME) >> 12)
+
+/* The hypervisor's slots in a guest's L4 table. */
+#define HV_SLOT_FIRST 256u
+#define HV_SLOT_LAST  271u
+#define HV_SLOT_M2P   256u
+#define HV_SLOT_OWN   260u /* descriptor tables of the vCPUs */
+#define HV_OWN_BASE   0xffff820000000000ull
+#define HV_CPU_PAGES  32u /* 16 of the GDT, 16 of the LDT */
+
+/* ---- event channels: evtchn.c ----------------------------------------------------------- */
+
+enum port_state { PORT_FREE, PORT_UNBOUND, PORT_BACKEND, PORT_VIRQ, PORT_IPI };
+struct pv_port {
+    uint8_t state;
+    uint8_t virq;
+    uint16_t remote;
+    uint16_t cpu;
+    void (*fn)(void *ud);
+    void *ud;
+};
+#define PORTS_MAX 4096u
+
+/* ---- vCPUs ---------------------------------------------------------------------------------- */
+
+struct pv_trap {
+    uint64_t address; /* 0: none */
+    uint16_t cs;
+    uint8_t flags; /* bits 0-1 DPL, bit 2 masks events */
+};
+enum { CB_EVENT, CB_FAILSAFE, CB_SYSCALL, CB_SYSCALL32, CB_SYSENTER, CB_COUNT };
+
+struct pv_vcpu {
+    struct pv_domain *d;
+    struct backend_cpu *bc; /* NULL: gone */
+    struct cpu_mail *mail;
+    vc_cpu *handle;
+    unsigned id;
+    bool initialised;
+    _Atomic bool up;
+    bool kernel;                   /* the guest's kernel runs, not its user */
+    uint64_t kernel_mfn, user_mfn; /* L4 tables; FRAME_NR: none */
+    uint64_t gs_other;             /* the GS base of the mode that does not run */
+    uint16_t kernel_ss;
+    uint64_t kernel_sp;
+    uint64_t cr0, cr4, dr[8];
+    struct pv_trap trap[256];
+    struct {
+        uint64_t address;
+        bool mask;
+    } callback[CB_COUNT];
+    uint64_t gdt_mfn[16];
+    unsigned gdt_frames, gdt_ents;
+    uint64_t ldt_mfn[16];
+    unsigned ldt_frames, ldt_ents;
+    struct vcpu_info own_info; /* before it registers one, where shared_info has none */
+    struct vcpu_info *info;    /* in shared_info, or in a frame of the guest's */
+    uint64_t info_mfn;         /* FRAME_NR: in shared_info */
+    _Atomic uint64_t flushed;  /* the domain's tick at its last whole flush */
+    /* sched_op poll: which ports wake it. */
+    _Atomic bool polling;
+    /* Timers. */
+    struct clock_timer *timer, *periodic, *poll_timer;
+    uint64_t period;
+    _Atomic uint32_t virq_port[NR_VIRQS];
+    /* Runstate: times by state; where the guest wants to read them. */
+    struct vcpu_runstate_info run;
+    void *run_area[2];
+    unsigned run_len[2];
+    uint64_t run_mfn[2];
+    uint32_t multi; /* nesting of multicalls */
+    bool no_result; /* the hypercall set RAX itself: iret */
+};
+
+struct pv_domain {
+    struct pv_host host;
+    const struct pv_engine *eng;
+    struct pv_vcpu *vcpu; /* host.ncpu of them */
+
+    /* Memory; under lock. */
+    pthread_mutex_t lock;
+    struct pv_vcpu *cur; /* who holds the lock; NULL while the domain is built */
+    struct pv_page *page;
+    uint64_t nmfn;               /* entries of page */
+    uint64_t npfn;               /* frames of RAM, as the guest numbers them */
+    uint64_t frames;             /* of them, those that the guest has now */
+    uint8_t *low, *high;         /* RAM */
+    uint64_t hidden, hidden_len; /* the hypervisor's memory in the partition */
+    uint8_t *hv;                 /* the same */
+    uint64_t special;            /* the first of the frames shared with the guest */
+    uint64_t *m2p;
+    uint64_t m2p_l3, own_l3; /* frames */
+    uint64_t *own_l1;        /* entries of the vCPUs' descriptor tables, in a row */
+    _Atomic uint64_t tick;
+
+    struct shared_info *shared;
+
+    pthread_mutex_t port_lock;
+    struct pv_port port[PORTS_MAX];
+    uint32_t store_port, console_port;
+    uint64_t store_mfn, console_mfn;
+
+    struct grant_entry_v1 *grant; /* the table's frames, in a row */
+    unsigned grant_frames;        /* set up by the guest */
+    pthread_mutex_t grant_lock;
+    uint32_t *grant_pins; /* maps by back ends, by reference */
+
+    uint64_t tsc0; /* system time began */
+
+    pthread_mutex_t console_lock;
+    pthread_cond_t console_room;
+    bool down;
+    char line[256]; /* of console_io */
+    unsigned line_len;
+
+    struct xs_conn *store; /* its ring */
+
+    uint64_t calls[64]; /* hypercalls by number */
+};
+
+#define GRANT_FRAMES_MAX 64u
+#define GRANTS_MAX       (GRANT_FRAMES_MAX * (unsigned)(PAGE / sizeof(struct grant_entry_v1)))
+
+/* Frames shared with the guest, from d->special on. */
+enum { SPECIAL_SHARED, SPECIAL_GRANT, SPECIAL_COUNT = SPECIAL_GRANT + GRANT_FRAMES_MAX };
+
+static inline bool pv_frame_ok(const struct pv_domain *d, uint64_t mfn)
+{
+    return mfn < d->nmfn && d->page[mfn].refs;
+}
+/* The contents of a frame that page[] knows. */
+static inline void *pv_frame_ptr(const struct pv_domain *d, uint64_t mfn)
+{
+    if (mfn < d->host.ram_low >> 12)
+        return d->low + (mfn << 12);
+    if (mfn >= d->special)
+        return d->hv + ((mfn << 12) - d->hidden);
+    return d->high + ((mfn << 12) - (4ull << 30));
+}
+/* RAM's frames are numbered without the gap below 4 GiB. */
+static inline uint64_t pv_pfn_to_mfn(const struct pv_domain *d, uint64_t pfn)
+{
+    uint64_t low = d->host.ram_low >> 12;
+    return pfn < low ? pfn : pfn - low + (4ull << 18);
+}
+
+void pv_lock(struct pv_vcpu *v);
+void pv_unlock(struct pv_vcpu *v);
+
+/* mmu_types.c, all under the lock. Codes are Xen's, negative. */
+int pv_frame_get(struct pv_domain *d, uint64_t mfn);
+void pv_frame_put(struct pv_domain *d, uint64_t mfn);
+int pv_frame_get_type(struct pv_domain *d, uint64_t mfn, enum pv_type type); /* a reference too */
+void pv_frame_put_type(struct pv_domain *d, uint64_t mfn);
+int pv_frame_pin(struct pv_domain *d, uint64_t mfn, enum pv_type type);
+int pv_frame_unpin(struct pv_domain *d, uint64_t mfn);
+/* References that an entry of a table of that level holds. entry_get completes *e. */
+int pv_entry_get(struct pv_domain *d, unsigned level, uint64_t *e);
+void pv_entry_put(struct pv_domain *d, unsigned level, uint64_t e);
+/* A vCPU forgot all translations, or all vCPUs did. */
+void pv_flushed(struct pv_vcpu *v);
+void pv_flush_everywhere(struct pv_domain *d);
+bool pv_desc_fix(uint64_t *desc); /* a descriptor a guest may have; sets its DPL */
+
+/* mmu_update.c */
+/* Where the entry of the lowest level for that address is; NULL: no such table. */
+uint64_t *pv_entry_find(struct pv_vcpu *v, uint64_t va, uint64_t *l1_mfn);
+/* Puts an entry into a validated table. expect: fails with -XEN_EAGAIN unless that is
+ * what is there. */
+int pv_entry_set(struct pv_domain *d, unsigned level, uint64_t *at, uint64_t e, bool keep_ad,
+                 const uint64_t *expect);
+int pv_base_set(struct pv_vcpu *v, uint64_t mfn, bool user);
+
+/* ptwrite.c: a write fault on a page table's page, emulated. false: it is the guest's. */
+bool pv_pt_write(struct pv_vcpu *v, uint64_t va);
+
+/* ---- guest's memory, with the rights of its kernel (copy.c) ---------------------------- */
+
+bool pv_copy_from(struct pv_vcpu *v, void *to, uint64_t va, size_t n);
+bool pv_copy_to(struct pv_vcpu *v, uint64_t va, const void *from, size_t n);
+
+/* ---- traps.c --------------------------------------------------------------------------------- */
+
+void pv_hook_event(void *ctx, unsigned cpu, const struct pv_event *ev);
+void pv_hook_syscall(void *ctx, unsigned cpu);
+void pv_hook_wake(void *ctx, unsigned cpu);
+/* An exception for the guest's kernel. */
+void pv_inject(struct pv_vcpu *v, unsigned vector, bool has_err, uint32_t err);
+/* Hands waiting events to the guest, if it listens. */
+void pv_upcall(struct pv_vcpu *v);
+void pv_mode_set(struct pv_vcpu *v, bool kernel);
+long hc_iret(struct pv_vcpu *v, const uint64_t a[6]);
+long hc_set_trap_table(struct pv_vcpu *v, const uint64_t a[6]);
+long hc_callback_op(struct pv_vcpu *v, const uint64_t a[6]);
+long hc_set_callbacks(struct pv_vcpu *v, const uint64_t a[6]);
+long hc_stack_switch(struct pv_vcpu *v, const uint64_t a[6]);
+bool pv_va_allowed(uint64_t va); /* canonical, and not the hypervisor's */
+
+/* privop.c */
+bool pv_privop(struct pv_vcpu *v);       /* #GP(0) of the kernel's: emulated? */
+bool pv_forced_cpuid(struct pv_vcpu *v); /* #UD: the prefixed CPUID? */
+void pv_hook_cpuid(void *ctx, unsigned cpu, uint32_t leaf, uint32_t sub, uint32_t out[4]);
+long hc_fpu_taskswitch(struct pv_vcpu *v, const uint64_t a[6]);
+long hc_set_debugreg(struct pv_vcpu *v, const uint64_t a[6]);
+long hc_get_debugreg(struct pv_vcpu *v, const uint64_t a[6]);
+
+/* segment.c */
+int pv_gdt_set(struct pv_vcpu *v, const uint64_t *frames, unsigned ents);
+int pv_ldt_set(struct pv_vcpu *v, uint64_t va, unsigned ents);
+void pv_descriptors_drop(struct pv_vcpu *v);
+void pv_descriptors_load(struct pv_vcpu *v);
+long hc_set_gdt(struct pv_vcpu *v, const uint64_t a[6]);
+long hc_update_descriptor(struct pv_vcpu *v, const uint64_t a[6]);
+long hc_set_segment_base(struct pv_vcpu *v, const uint64_t a[6]);
+
+/* hypercall.c */
+typedef long hypercall_fn(struct pv_vcpu *v, const uint64_t a[6]);
+void pv_hypercall(struct pv_vcpu *v);
+void pv_domain_crash(struct pv_vcpu *v, const char *why);
+
+hypercall_fn hc_mmu_update, hc_mmuext_op, hc_update_va_mapping;
+hypercall_fn hc_event_channel_op, hc_vcpu_op, hc_set_timer_op, hc_sched_op, hc_memory_op;
+hypercall_fn hc_grant_table_op, hc_xen_version, hc_console_io, hc_physdev_op, hc_vm_assist;
+
+/* ---- events -------------------------------------------------------------------------------------
+ */
+
+void pv_ports_init(struct pv_domain *d);
+void pv_port_raise(struct pv_domain *d, uint32_t port);
+void pv_port_virq(struct pv_vcpu *v, unsigned virq);
+/* Sets a vCPU's upcall flag and wakes it. */
+void pv_vcpu_poke(struct pv_vcpu *v);
+int pv_info_register(struct pv_vcpu *v, uint64_t mfn, uint32_t offset);
+
+/* ---- time: timer.c ----------------------------------------------------------------------------
+ */
+
+uint64_t pv_system_time(const struct pv_domain *d); /* ns since the domain began */
+int pv_timers_init(struct pv_vcpu *v);
+void pv_timers_free(struct pv_vcpu *v);
+void pv_time_publish(struct pv_vcpu *v); /* into its vcpu_info */
+void pv_wallclock_publish(struct pv_domain *d);
+void pv_timer_at(struct pv_vcpu *v, struct clock_timer *t, uint64_t system_ns);
+void pv_runstate_set(struct pv_vcpu *v, int state);
+void pv_runstate_forget(struct pv_vcpu *v);
+/* The address is one of the caller's. */
+long pv_runstate_register(struct pv_vcpu *v, struct pv_vcpu *who, uint64_t va);
+void pv_time_info(const struct pv_domain *d, struct vcpu_time_info *t);
+
+/* ---- the rest
+ * ------------------------------------------------------------------------------------- */
+
+int pv_grants_init(struct pv_domain *d);
+void pv_console_kick(void *d); /* the guest sent on the console's port */
+void pv_store_kick(void *d);   /* and on xenstore's */
+int pv_store_attach(struct pv_domain *d);
+void pv_store_detach(struct pv_domain *d);
+void pv_hook_start(void *ctx, unsigned cpu);
+int pv_domain_build(struct pv_domain *d, const struct vc_boot_opts *opts); /* build.c */
+
+#endif

@@ -1,0 +1,388 @@
+/* SPDX-License-Identifier: MIT
+ * Event channels, in the 2-level layout: a pending bit and a mask bit for each port in
+ * shared_info, a selector and an upcall flag in each vcpu_info. */
+#include "domain.h"
+
+/* The layout's ports: 64 words of 64. */
+#define PORTS_2L 4096u
+
+static bool bit_set(xen_ulong_t *words, uint32_t bit)
+{
+    return __atomic_fetch_or(&words[bit / 64], BIT64(bit % 64), __ATOMIC_SEQ_CST) >> (bit % 64) & 1;
+}
+
+static bool bit_clear(xen_ulong_t *words, uint32_t bit)
+{
+    return __atomic_fetch_and(&words[bit / 64], ~BIT64(bit % 64), __ATOMIC_SEQ_CST) >> (bit % 64) &
+           1;
+}
+
+static bool bit_test(const xen_ulong_t *words, uint32_t bit)
+{
+    return __atomic_load_n(&words[bit / 64], __ATOMIC_SEQ_CST) >> (bit % 64) & 1;
+}
+
+/* ---- raising ------------------------------------------------------------------------------ */
+
+void pv_vcpu_poke(struct pv_vcpu *v)
+{
+    __atomic_store_n(&v->info->evtchn_upcall_pending, 1, __ATOMIC_SEQ_CST);
+    if (v->mail)
+        mail_post(v->mail, PEND_EVENT);
+}
+
+static void select_port(struct pv_vcpu *v, uint32_t port)
+{
+    xen_ulong_t sel =
+        __atomic_fetch_or(&v->info->evtchn_pending_sel, BIT64(port / 64), __ATOMIC_SEQ_CST);
+    if (!(sel >> (port / 64) & 1) || !v->info->evtchn_upcall_pending)
+        pv_vcpu_poke(v);
+}
+
+/* With port_lock. */
+static void raise_locked(struct pv_domain *d, uint32_t port)
+{
+    struct pv_port *p = &d->port[port];
+    struct pv_vcpu *v = &d->vcpu[p->cpu];
+    if (bit_set(d->shared->evtchn_pending, port))
+        return;
+    if (!bit_test(d->shared->evtchn_mask, port))
+        select_port(v, port);
+    /* A vCPU that polls waits for masked ports too. */
+    for (unsigned i = 0; i < d->host.ncpu; i++)
+        if (atomic_load(&d->vcpu[i].polling) && d->vcpu[i].mail)
+            mail_post(d->vcpu[i].mail, PEND_EVENT);
+}
+
+void pv_port_raise(struct pv_domain *d, uint32_t port)
+{
+    pthread_mutex_lock(&d->port_lock);
+    if (d->port[port].state != PORT_FREE)
+        raise_locked(d, port);
+    pthread_mutex_unlock(&d->port_lock);
+}
+
+void pv_port_virq(struct pv_vcpu *v, unsigned virq)
+{
+    uint32_t port = atomic_load(&v->virq_port[virq]);
+    if (port)
+        pv_port_raise(v->d, port);
+}
+
+/* ---- ports ---------------------------------------------------------------------------------- */
+
+void pv_ports_init(struct pv_domain *d)
+{
+    d->port[0].state = PORT_UNBOUND; /* never given out */
+    d->port[0].remote = DOMID_INVALID;
+}
+
+static int port_free(struct pv_domain *d)
+{
+    for (uint32_t i = 1; i < PORTS_2L; i++)
+        if (d->port[i].state == PORT_FREE)
+            return (int)i;
+    return -XEN_ENOSPC;
+}
+
+static int port_make(struct pv_domain *d, struct pv_port as)
+{
+    int port = port_free(d);
+    if (port > 0) {
+        d->port[port] = as;
+        bit_clear(d->shared->evtchn_pending, (uint32_t)port);
+    }
+    return port;
+}
+
+static bool port_ok(const struct pv_domain *d, uint32_t port)
+{
+    return port && port < PORTS_MAX && d->port[port].state != PORT_FREE;
+}
+
+static bool own(domid_t id)
+{
+    return id == DOMID_SELF || id == OWN_DOMID;
+}
+
+static long alloc_unbound(struct pv_vcpu *v, struct evtchn_alloc_unbound *op)
+{
+    if (!own(op->dom))
+        return -XEN_EPERM;
+    int port =
+        port_make(v->d, (struct pv_port){.state = PORT_UNBOUND,
+                                         .remote = op->remote_dom == DOMID_SELF ? OWN_DOMID
+                                                                                : op->remote_dom});
+    op->port = (uint32_t)port;
+    return port < 0 ? port : 0;
+}
+
+static long bind_virq(struct pv_vcpu *v, struct evtchn_bind_virq *op)
+{
+    struct pv_domain *d = v->d;
+    if (op->virq >= NR_VIRQS)
+        return -XEN_EINVAL;
+    if (op->vcpu >= d->host.ncpu)
+        return -XEN_ENOENT;
+    struct pv_vcpu *to = &d->vcpu[op->vcpu];
+    if (atomic_load(&to->virq_port[op->virq]))
+        return -XEN_EEXIST;
+    int port = port_make(
+        d,
+        (struct pv_port){.state = PORT_VIRQ, .virq = (uint8_t)op->virq, .cpu = (uint16_t)op->vcpu});
+    if (port < 0)
+        return port;
+    atomic_store(&to->virq_port[op->virq], (uint32_t)port);
+    op->port = (uint32_t)port;
+    return 0;
+}
+
+static long bind_ipi(struct pv_vcpu *v, struct evtchn_bind_ipi *op)
+{
+    if (op->vcpu >= v->d->host.ncpu)
+        return -XEN_ENOENT;
+    int port = port_make(v->d, (struct pv_port){.state = PORT_IPI, .cpu = (uint16_t)op->vcpu});
+    op->port = (uint32_t)port;
+    return port < 0 ? port : 0;
+}
+
+static long port_close(struct pv_domain *d, uint32_t port)
+{
+    if (!port_ok(d, port))
+        return -XEN_EINVAL;
+    struct pv_port *p = &d->port[port];
+    if (p->state == PORT_VIRQ)
+        atomic_store(&d->vcpu[p->cpu].virq_port[p->virq], 0);
+    *p = (struct pv_port){.state = PORT_FREE};
+    bit_clear(d->shared->evtchn_pending, port);
+    return 0;
+}
+
+/* The back end is called without the lock: it may raise ports itself. */
+static long send(struct pv_domain *d, uint32_t port)
+{
+    void (*fn)(void *ud) = NULL;
+    void *ud = NULL;
+    long rc = 0;
+    pthread_mutex_lock(&d->port_lock);
+    if (!port_ok(d, port)) {
+        rc = -XEN_EINVAL;
+    } else {
+        switch (d->port[port].state) {
+        case PORT_IPI: raise_locked(d, port); break;
+        case PORT_BACKEND:
+            fn = d->port[port].fn;
+            ud = d->port[port].ud;
+            break;
+        case PORT_UNBOUND: break; /* nobody listens yet */
+        default: rc = -XEN_EINVAL; break;
+        }
+    }
+    pthread_mutex_unlock(&d->port_lock);
+    if (fn)
+        fn(ud);
+    return rc;
+}
+
+static long status(struct pv_vcpu *v, struct evtchn_status *op)
+{
+    const struct pv_domain *d = v->d;
+    if (!own(op->dom))
+        return -XEN_EPERM;
+    if (op->port >= PORTS_MAX)
+        return -XEN_EINVAL;
+    const struct pv_port *p = &d->port[op->port];
+    op->vcpu = p->cpu;
+    switch (p->state) {
+    case PORT_UNBOUND:
+        op->status = EVTCHNSTAT_unbound;
+        op->u.unbound.dom = p->remote;
+        break;
+    case PORT_BACKEND:
+        op->status = EVTCHNSTAT_interdomain;
+        op->u.interdomain.dom = BACK_END;
+        op->u.interdomain.port = op->port;
+        break;
+    case PORT_VIRQ:
+        op->status = EVTCHNSTAT_virq;
+        op->u.virq = p->virq;
+        break;
+    case PORT_IPI: op->status = EVTCHNSTAT_ipi; break;
+    default: op->status = EVTCHNSTAT_closed; break;
+    }
+    return 0;
+}
+
+static long unmask(struct pv_domain *d, uint32_t port)
+{
+    if (!port_ok(d, port))
+        return -XEN_EINVAL;
+    if (bit_clear(d->shared->evtchn_mask, port) && bit_test(d->shared->evtchn_pending, port))
+        select_port(&d->vcpu[d->port[port].cpu], port);
+    return 0;
+}
+
+static long bind_vcpu(struct pv_domain *d, const struct evtchn_bind_vcpu *op)
+{
+    if (op->vcpu >= d->host.ncpu)
+        return -XEN_ENOENT;
+    if (!port_ok(d, op->port))
+        return -XEN_EINVAL;
+    struct pv_port *p = &d->port[op->port];
+    if (p->state == PORT_IPI || (p->state == PORT_VIRQ && p->virq != VIRQ_CONSOLE &&
+                                 p->virq != VIRQ_DOM_EXC && p->virq != VIRQ_TBUF))
+        return -XEN_EINVAL; /* each vCPU has its own */
+    p->cpu = (uint16_t)op->vcpu;
+    /* An event that waits is the new one's to see. */
+    if (bit_test(d->shared->evtchn_pending, op->port) &&
+        !bit_test(d->shared->evtchn_mask, op->port))
+        select_port(&d->vcpu[p->cpu], op->port);
+    return 0;
+}
+
+static long reset(struct pv_domain *d, domid_t dom)
+{
+    if (!own(dom))
+        return -XEN_EPERM;
+    for (uint32_t i = 1; i < PORTS_MAX; i++)
+        if (d->port[i].state != PORT_FREE && d->port[i].state != PORT_BACKEND)
+            port_close(d, i);
+    return 0;
+}
+
+/* ---- the hypercall ------------------------------------------------------------------------------
+ */
+
+union evtchn_any {
+    struct evtchn_alloc_unbound alloc_unbound;
+    struct evtchn_bind_virq bind_virq;
+    struct evtchn_bind_ipi bind_ipi;
+    struct evtchn_close close;
+    struct evtchn_send send;
+    struct evtchn_status status;
+    struct evtchn_bind_vcpu bind_vcpu;
+    struct evtchn_unmask unmask;
+    struct evtchn_reset reset;
+};
+
+static const uint8_t sizes[] = {
+    [EVTCHNOP_bind_virq] = sizeof(struct evtchn_bind_virq),
+    [EVTCHNOP_close] = sizeof(struct evtchn_close),
+    [EVTCHNOP_send] = sizeof(struct evtchn_send),
+    [EVTCHNOP_status] = sizeof(struct evtchn_status),
+    [EVTCHNOP_alloc_unbound] = sizeof(struct evtchn_alloc_unbound),
+    [EVTCHNOP_bind_ipi] = sizeof(struct evtchn_bind_ipi),
+    [EVTCHNOP_bind_vcpu] = sizeof(struct evtchn_bind_vcpu),
+    [EVTCHNOP_unmask] = sizeof(struct evtchn_unmask),
+    [EVTCHNOP_reset] = sizeof(struct evtchn_reset),
+};
+
+static long op_locked(struct pv_vcpu *v, unsigned cmd, union evtchn_any *op)
+{
+    struct pv_domain *d = v->d;
+    switch (cmd) {
+    case EVTCHNOP_bind_virq: return bind_virq(v, &op->bind_virq);
+    case EVTCHNOP_bind_ipi: return bind_ipi(v, &op->bind_ipi);
+    case EVTCHNOP_close: return port_close(d, op->close.port);
+    case EVTCHNOP_status: return status(v, &op->status);
+    case EVTCHNOP_alloc_unbound: return alloc_unbound(v, &op->alloc_unbound);
+    case EVTCHNOP_bind_vcpu: return bind_vcpu(d, &op->bind_vcpu);
+    case EVTCHNOP_unmask: return unmask(d, op->unmask.port);
+    default: return reset(d, op->reset.dom);
+    }
+}
+
+long hc_event_channel_op(struct pv_vcpu *v, const uint64_t a[6])
+{
+    union evtchn_any op;
+    unsigned cmd = (unsigned)a[0];
+    /* Interdomain binding and physical interrupts are a back end's; the FIFO layout is
+     * optional. */
+    if (cmd >= ARRAY_LEN(sizes) || !sizes[cmd])
+        return cmd == EVTCHNOP_bind_interdomain || cmd == EVTCHNOP_bind_pirq ? -XEN_EINVAL
+                                                                             : -XEN_ENOSYS;
+    memset(&op, 0, sizeof op);
+    if (!pv_copy_from(v, &op, a[1], sizes[cmd]))
+        return -XEN_EFAULT;
+    if (cmd == EVTCHNOP_send)
+        return send(v->d, op.send.port);
+    pthread_mutex_lock(&v->d->port_lock);
+    long rc = op_locked(v, cmd, &op);
+    pthread_mutex_unlock(&v->d->port_lock);
+    if (!rc && !pv_copy_to(v, a[1], &op, sizes[cmd]))
+        return -XEN_EFAULT;
+    return rc;
+}
+
+/* ---- vcpu_info
+ * ------------------------------------------------------------------------------------- */
+
+int pv_info_register(struct pv_vcpu *v, uint64_t mfn, uint32_t offset)
+{
+    struct pv_domain *d = v->d;
+    if (offset > PAGE - sizeof(struct vcpu_info) || offset % 8)
+        return -XEN_EINVAL;
+    if (v->info_mfn != FRAME_NR)
+        return -XEN_EINVAL; /* once */
+    int rc = pv_frame_get_type(d, mfn, TYPE_WRITABLE);
+    if (rc)
+        return rc;
+    struct vcpu_info *to = (struct vcpu_info *)((uint8_t *)pv_frame_ptr(d, mfn) + offset);
+    pthread_mutex_lock(&d->port_lock);
+    /* What was pending stays so; one that comes in between is found by the upcall
+     * that is made in any case. */
+    *to = *v->info;
+    v->info = to;
+    v->info_mfn = mfn;
+    __atomic_store_n(&to->evtchn_pending_sel, UINT64_MAX, __ATOMIC_SEQ_CST);
+    pv_vcpu_poke(v);
+    pthread_mutex_unlock(&d->port_lock);
+    return 0;
+}
+
+/* ---- for back ends
+ * --------------------------------------------------------------------------------- */
+
+int pv_port_connect(struct pv_domain *d, uint32_t port, void (*fn)(void *ud), void *ud)
+{
+    int rc = -XEN_EINVAL;
+    pthread_mutex_lock(&d->port_lock);
+    if (port_ok(d, port) && d->port[port].state == PORT_UNBOUND &&
+        d->port[port].remote == BACK_END) {
+        d->port[port].state = PORT_BACKEND;
+        d->port[port].fn = fn;
+        d->port[port].ud = ud;
+        raise_locked(d, port); /* as Xen does: what was sent before is not lost */
+        rc = 0;
+    }
+    pthread_mutex_unlock(&d->port_lock);
+    return rc;
+}
+
+void pv_port_disconnect(struct pv_domain *d, uint32_t port)
+{
+    pthread_mutex_lock(&d->port_lock);
+    if (port_ok(d, port) && d->port[port].state == PORT_BACKEND) {
+        d->port[port].state = PORT_UNBOUND;
+        d->port[port].remote = BACK_END;
+        d->port[port].fn = NULL;
+    }
+    pthread_mutex_unlock(&d->port_lock);
+}
+
+void pv_port_notify(struct pv_domain *d, uint32_t port)
+{
+    pthread_mutex_lock(&d->port_lock);
+    if (port < PORTS_MAX && d->port[port].state == PORT_BACKEND)
+        raise_locked(d, port);
+    pthread_mutex_unlock(&d->port_lock);
+}
+
+int pv_port_new(struct pv_domain *d, void (*fn)(void *ud), void *ud)
+{
+    pthread_mutex_lock(&d->port_lock);
+    int port = port_make(
+        d, (struct pv_port){.state = PORT_BACKEND, .remote = BACK_END, .fn = fn, .ud = ud});
+    pthread_mutex_unlock(&d->port_lock);
+    return port;
+}

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: MIT
+ * What memory the guest has: the map, frames given back and taken again. */
+#include "domain.h"
+#include <xen/memory.h>
+
+static bool own(domid_t id)
+{
+    return id == DOMID_SELF || id == OWN_DOMID;
+}
+
+/* One entry: a PV guest's frames are numbered without holes. */
+static long memory_map(struct pv_vcpu *v, uint64_t at)
+{
+    struct xen_memory_map m;
+    struct e820_entry {
+        uint64_t addr, size;
+        uint32_t type;
+    } __attribute__((packed)) e = {0, v->d->npfn << 12, 1};
+    if (!pv_copy_from(v, &m, at, sizeof m))
+        return -XEN_EFAULT;
+    if (!m.nr_entries)
+        return -XEN_EINVAL;
+    m.nr_entries = 1;
+    if (!pv_copy_to(v, (uint64_t)(uintptr_t)m.buffer.p, &e, sizeof e) ||
+        !pv_copy_to(v, at, &m, sizeof m))
+        return -XEN_EFAULT;
+    return 0;
+}
+
+static long machphys_mapping(struct pv_vcpu *v, uint64_t at)
+{
+    const struct xen_machphys_mapping m = {
+        .v_start = MACH2PHYS_VIRT_START,
+        .v_end = MACH2PHYS_VIRT_END,
+        .max_mfn = v->d->special - 1,
+    };
+    return pv_copy_to(v, at, &m, sizeof m) ? 0 : -XEN_EFAULT;
+}
+
+static long quantity(struct pv_vcpu *v, uint64_t at, uint64_t frames)
+{
+    domid_t id;
+    if (!pv_copy_from(v, &id, at, sizeof id))
+        return -XEN_EFAULT;
+    return own(id) ? (long)frames : -XEN_EPERM;
+}
+
+/* ---- ballooning ------------------------------------------------------------------------- */
+
+/* Only what nobody uses any more, translations that linger included. */
+static bool give_back(struct pv_domain *d, uint64_t mfn)
+{
+    if (!pv_frame_ok(d, mfn) || d->page[mfn].special || d->page[mfn].refs != 1)
+        return false;
+    d->page[mfn].refs = 0;
+    d->m2p[mfn] = FRAME_NR;
+    d->frames--;
+    return true;
+}
+
+static uint64_t free_frame(struct pv_domain *d)
+{
+    for (uint64_t pfn = 0; pfn < d->npfn; pfn++) {
+        uint64_t mfn = pv_pfn_to_mfn(d, pfn);
+        if (!d->page[mfn].refs)
+            return mfn;
+    }
+    return FRAME_NR;
+}
+
+static void take(struct pv_domain *d, uint64_t mfn, uint64_t pfn)
+{
+    d->page[mfn] = (struct pv_page){.refs = 1};
+    memset(pv_frame_ptr(d, mfn), 0, PAGE);
+    d->m2p[mfn] = pfn;
+    d->frames++;
+}
+
+/* How many extents were done; the first that cannot be ends it. */
+static long reservation(struct pv_vcpu *v, unsigned cmd, uint64_t at)
+{
+    struct pv_domain *d = v->d;
+    struct xen_memory_reservation r;
+    uint64_t i = 0;
+    if (!pv_copy_from(v, &r, at, sizeof r))
+        return -XEN_EFAULT;
+    if (!own(r.domid))
+        return -XEN_EPERM;
+    if (r.extent_order)
+        return 0; /* no contiguous frames are promised */
+    pv_lock(v);
+    for (; i < r.nr_extents; i++) {
+        uint64_t list = (uint64_t)(uintptr_t)r.extent_start.p + i * sizeof(xen_pfn_t), frame = 0;
+        if (cmd != XENMEM_increase_reservation && !pv_copy_from(v, &frame, list, sizeof frame))
+            break;
+        if (cmd == XENMEM_decrease_reservation) {
+            if (!give_back(d, frame))
+                break;
+            continue;
+        }
+        uint64_t mfn = free_frame(d);
+        if (mfn == FRAME_NR)
+            break;
+        take(d, mfn, cmd == XENMEM_populate_physmap ? frame : FRAME_NR);
+        if (!pv_copy_to(v, list, &mfn, sizeof mfn))
+            break;
+    }
+    if (i && cmd == XENMEM_decrease_reservation)
+        pv_flush_everywhere(d);
+    pv_unlock(v);
+    return (long)i;
+}
+
+long hc_memory_op(struct pv_vcpu *v, const uint64_t a[6])
+{
+    unsigned cmd = (uint32_t)a[0] & 0x3f;
+    switch (cmd) {
+    case XENMEM_increase_reservation:
+    case XENMEM_decrease_reservation:
+    case XENMEM_populate_physmap: return reservation(v, cmd, a[1]);
+    case XENMEM_maximum_ram_page: return (long)(v->d->special - 1);
+    case XENMEM_current_reservation: return quantity(v, a[1], v->d->frames);
+    case XENMEM_maximum_reservation: return quantity(v, a[1], v->d->npfn);
+    case XENMEM_machphys_mapping: return machphys_mapping(v, a[1]);
+    case XENMEM_memory_map: return memory_map(v, a[1]);
+    case XENMEM_machine_memory_map: return -XEN_EPERM;
+    default: return -XEN_ENOSYS;
+    }
+}

@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: MIT
+ * What frames are used as, counted: a frame is a page table, a descriptor table or
+ * writable, and never two of them, so that a guest whose kernel runs at ring 3 cannot
+ * make a translation that was not checked. */
+#include "domain.h"
+#include <xen/errno.h>
+
+void pv_lock(struct pv_vcpu *v)
+{
+    pthread_mutex_lock(&v->d->lock);
+    v->d->cur = v;
+}
+
+void pv_unlock(struct pv_vcpu *v)
+{
+    v->d->cur = NULL;
+    pthread_mutex_unlock(&v->d->lock);
+}
+
+/* ---- translations that may linger ----------------------------------------------------- */
+
+/* After the flush, so that a mapping that goes later has a stamp that is not older. */
+void pv_flushed(struct pv_vcpu *v)
+{
+    atomic_store(&v->flushed, atomic_fetch_add(&v->d->tick, 1) + 1);
+}
+
+void pv_flush_everywhere(struct pv_domain *d)
+{
+    if (!d->cur)
+        return; /* nobody ran yet */
+    d->eng->flush(d->cur->bc);
+    d->eng->flush_others(d->cur->bc, UINT64_MAX);
+    for (unsigned i = 0; i < d->host.ncpu; i++)
+        pv_flushed(&d->vcpu[i]);
+}
+
+/* Before a frame that was writable becomes something else: no vCPU may remember the
+ * old mapping. */
+static void forget_writable(struct pv_domain *d, const struct pv_page *p)
+{
+    for (unsigned i = 0; i < d->host.ncpu; i++) {
+        if (d->vcpu[i].up && atomic_load(&d->vcpu[i].flushed) <= p->stamp) {
+            pv_flush_everywhere(d);
+            return;
+        }
+    }
+}
+
+/* ---- references ----------------------------------------------------------------------------- */
+
+int pv_frame_get(struct pv_domain *d, uint64_t mfn)
+{
+    if (!pv_frame_ok(d, mfn))
+        return -XEN_EINVAL;
+    if (d->page[mfn].refs == UINT32_MAX)
+        return -XEN_EBUSY;
+    d->page[mfn].refs++;
+    return 0;
+}
+
+void pv_frame_put(struct pv_domain *d, uint64_t mfn)
+{
+    d->page[mfn].refs--;
+}
+
+/* ---- entries -----------------------------------------------------------------------------------
+ */
+
+/* Bits that a guest's entries may not have: large pages, and cacheability, which is for
+ * guests with devices of their own. G is taken away. */
+#define L1_REFUSED (PTE_PWT | PTE_PCD | PTE_PS)
+#define LN_REFUSED (PTE_PWT | PTE_PCD | PTE_PS | PTE_G)
+
+int pv_entry_get(struct pv_domain *d, unsigned level, uint64_t *e)
+{
+    uint64_t mfn = PTE_MFN(*e);
+    int rc;
+    if (*e & (level == 1 ? L1_REFUSED : LN_REFUSED))
+        return -XEN_EINVAL;
+    if (level > 1)
+        rc = pv_frame_get_type(d, mfn, (enum pv_type)(TYPE_L1 + level - 2));
+    else if (!pv_frame_ok(d, mfn))
+        rc = -XEN_EPERM; /* a device's, or nobody's */
+    else
+        rc = *e & PTE_W ? pv_frame_get_type(d, mfn, TYPE_WRITABLE) : pv_frame_get(d, mfn);
+    /* The guest's kernel runs at ring 3. Nothing is global: the kernel's tables and its
+     * users' are different. */
+    *e = (*e | PTE_U) & ~PTE_G;
+    return rc;
+}
+
+void pv_entry_put(struct pv_domain *d, unsigned level, uint64_t e)
+{
+    if (level > 1 || e & PTE_W)
+        pv_frame_put_type(d, PTE_MFN(e));
+    else
+        pv_frame_put(d, PTE_MFN(e));
+}
+
+/* ---- tables
+ * -------------------------------------------------------------------------------------- */
+
+static bool hv_slot(unsigned level, unsigned i)
+{
+    return level == 4 && i >= HV_SLOT_FIRST && i <= HV_SLOT_LAST;
+}
+
+static void table_drop(struct pv_domain *d, uint64_t mfn, unsigned level, unsigned n)
+{
+    const uint64_t *t = pv_frame_ptr(d, mfn);
+    for (unsigned i = 0; i < n; i++) {
+        uint64_t e = __atomic_load_n(&t[i], __ATOMIC_RELAXED);
+        if (e & PTE_P && !hv_slot(level, i))
+            pv_entry_put(d, level, e);
+    }
+}
+
+static void put_hv_slots(struct pv_domain *d, uint64_t *t)
+{
+    memset(t + HV_SLOT_FIRST, 0, (HV_SLOT_LAST - HV_SLOT_FIRST + 1) * sizeof *t);
+    t[HV_SLOT_M2P] = d->m2p_l3 << 12 | PTE_P | PTE_U | PTE_A | PTE_NX;
+    t[HV_SLOT_OWN] = d->own_l3 << 12 | PTE_P | PTE_W | PTE_A | PTE_NX;
+}
+
+/* Nobody can write the table any more, but other vCPUs' walks may set accessed bits in
+ * it, where it is reached as a table already: not before it is valid. */
+static int table_check(struct pv_domain *d, uint64_t mfn, unsigned level)
+{
+    uint64_t *t = pv_frame_ptr(d, mfn);
+    for (unsigned i = 0; i < 512; i++) {
+        uint64_t e = t[i];
+        if (!(e & PTE_P) || hv_slot(level, i))
+            continue;
+        int rc = pv_entry_get(d, level, &e);
+        if (rc) {
+            table_drop(d, mfn, level, i);
+            return rc;
+        }
+        if (e != t[i])
+            t[i] = e;
+    }
+    if (level == 4)
+        put_hv_slots(d, t);
+    return 0;
+}
+
+/* ---- descriptors
+ * ------------------------------------------------------------------------------------ */
+
+/* Code and data of any kind, not system segments; what is not present may be anything.
+ * All are for ring 3. */
+bool pv_desc_fix(uint64_t *desc)
+{
+    const uint64_t present = BIT64(47), s = BIT64(44), dpl = 3ull << 45, accessed = BIT64(40);
+    if (!(*desc & present))
+        return true;
+    if (!(*desc & s))
+        return false;
+    *desc |= dpl | accessed;
+    return true;
+}
+
+static int segdesc_check(struct pv_domain *d, uint64_t mfn)
+{
+    uint64_t *t = pv_frame_ptr(d, mfn);
+    for (unsigned i = 0; i < 512; i++) {
+        uint64_t e = t[i];
+        if (!pv_desc_fix(&e))
+            return -XEN_EINVAL;
+        if (e != t[i])
+            t[i] = e;
+    }
+    return 0;
+}
+
+/* ---- types
+ * --------------------------------------------------------------------------------------------- */
+
+static int type_check(struct pv_domain *d, uint64_t mfn, enum pv_type type)
+{
+    switch (type) {
+    case TYPE_L1:
+    case TYPE_L2:
+    case TYPE_L3:
+    case TYPE_L4: return table_check(d, mfn, type - TYPE_L1 + 1);
+    case TYPE_SEGDESC: return segdesc_check(d, mfn);
+    default: return 0;
+    }
+}
+
+int pv_frame_get_type(struct pv_domain *d, uint64_t mfn, enum pv_type type)
+{
+    int rc = pv_frame_get(d, mfn);
+    if (rc)
+        return rc;
+    struct pv_page *p = &d->page[mfn];
+    if (p->types && p->type != type) {
+        pv_frame_put(d, mfn);
+        return -XEN_EINVAL;
+    }
+    if (!p->types) {
+        if (p->type == TYPE_WRITABLE && type != TYPE_WRITABLE)
+            forget_writable(d, p);
+        p->type = (uint8_t)type;
+        p->valid = false;
+    }
+    p->types++;
+    if (p->valid)
+        return 0;
+    /* A table that leads to itself finds itself not valid yet. */
+    if (p->types > 1)
+        rc = -XEN_EINVAL;
+    else
+        rc = type_check(d, mfn, type);
+    if (rc) {
+        p->types--;
+        pv_frame_put(d, mfn);
+        return rc;
+    }
+    p->valid = true;
+    return 0;
+}
+
+void pv_frame_put_type(struct pv_domain *d, uint64_t mfn)
+{
+    struct pv_page *p = &d->page[mfn];
+    if (--p->types == 0) {
+        if (p->type >= TYPE_L1 && p->type <= TYPE_L4)
+            table_drop(d, mfn, p->type - TYPE_L1 + 1u, 512);
+        else if (p->type == TYPE_WRITABLE)
+            p->stamp = atomic_load(&d->tick);
+        p->valid = false;
+    }
+    pv_frame_put(d, mfn);
+}
+
+int pv_frame_pin(struct pv_domain *d, uint64_t mfn, enum pv_type type)
+{
+    int rc = pv_frame_get_type(d, mfn, type);
+    if (rc)
+        return rc;
+    if (d->page[mfn].pinned) {
+        pv_frame_put_type(d, mfn);
+        return -XEN_EINVAL;
+    }
+    d->page[mfn].pinned = true;
+    return 0;
+}
+
+int pv_frame_unpin(struct pv_domain *d, uint64_t mfn)
+{
+    if (!pv_frame_ok(d, mfn) || !d->page[mfn].pinned)
+        return -XEN_EINVAL;
+    d->page[mfn].pinned = false;
+    pv_frame_put_type(d, mfn);
+    return 0;
+}

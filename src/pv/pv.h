@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT
+ * A Xen PV domain: a partition whose guest runs deprivileged and asks by hypercall.
+ * What src/vm and the back ends see of it. */
+#ifndef PV_PV_H
+#define PV_PV_H
+
+#include "../cpu/backend.h"
+#include "../io/clock.h"
+#include "../mmu/mem.h"
+#include <virtcore/pc.h>
+
+#define PV_CPUS_MAX 64u
+
+struct pv_domain;
+struct xs;
+
+struct pv_host { /* what the domain needs from the layer above it */
+    void *ctx;
+    struct mem *mem;
+    struct clock *clock;
+    const struct backend *be;
+    struct backend_vm *bvm;
+    int (*access)(void *ctx, enum vc_space space, struct vc_access *access);
+    void (*power)(void *ctx, uint32_t kind, uint32_t code);
+    void (*log)(void *ctx, int level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+    vc_serial_out_fn *out; /* the console's output; or NULL */
+    void *out_ud;
+    struct xs *xs; /* the partition's xenstore */
+    uint64_t tsc_hz;
+    uint64_t ram_low, ram_high; /* bytes from 0 and from 4 GiB */
+    unsigned ncpu;
+    struct {
+        struct backend_cpu *bc;
+        struct cpu_mail *mail;
+        vc_cpu *handle;
+    } cpu[PV_CPUS_MAX];
+};
+
+/* Builds a domain of the partition's RAM, with the kernel and initrd that opts name,
+ * and sets the first state of vCPU 0. The partition is paused and stays this domain's
+ * until pv_free. NULL with the error set. */
+struct pv_domain *pv_new(const struct pv_host *host, const struct vc_boot_opts *opts);
+void pv_free(struct pv_domain *d);
+/* The vCPU is freed: nobody reaches it any more. VM paused. */
+void pv_cpu_gone(struct pv_domain *d, unsigned cpu);
+
+/* ---- the console (console.c). Any thread. ------------------------------------------ */
+
+/* How many bytes the guest's ring took. */
+size_t pv_console_in(struct pv_domain *d, const uint8_t *bytes, size_t n);
+/* 1 when it would take a byte; 0: not within the time, or the machine went down. */
+int pv_console_wait(struct pv_domain *d, int timeout_ms);
+/* The machine goes down: wakes pv_console_wait. */
+void pv_console_down(struct pv_domain *d);
+
+/* ---- for back ends --------------------------------------------------------------------- */
+
+/* The guest's port is the back end's too: fn is called when the guest sends, on the
+ * vCPU's thread, and must not wait. 0, or Xen's negative error code. */
+int pv_port_connect(struct pv_domain *d, uint32_t port, void (*fn)(void *ud), void *ud);
+void pv_port_disconnect(struct pv_domain *d, uint32_t port);
+void pv_port_notify(struct pv_domain *d, uint32_t port); /* any thread */
+/* Makes a port that is the back end's from the start. Its number, or an error code. */
+int pv_port_new(struct pv_domain *d, void (*fn)(void *ud), void *ud);
+
+/* A frame that the guest granted to domain 0: a pointer to its 4096 bytes, good until
+ * pv_grant_unmap. NULL: not granted, or not so. Any thread. */
+void *pv_grant_map(struct pv_domain *d, uint32_t ref, bool write, uint64_t *gpa);
+void pv_grant_unmap(struct pv_domain *d, uint32_t ref, bool write, uint64_t gpa);
+
+/* The page that guest and xenstore share, and its port. */
+void *pv_store_page(struct pv_domain *d);
+uint32_t pv_store_port(const struct pv_domain *d);
+
+#endif
