@@ -3,6 +3,8 @@
 #include <errno.h>
 #include "xs_guest.h"
 #include <pthread.h>
+#include <stdatomic.h>
+#include <unistd.h>
 #include <virtcore/virtcore.h>
 
 static struct xs *xs;
@@ -532,6 +534,40 @@ Test(xenstore, threads)
     }
     for (unsigned i = 0; i < 2; i++)
         pthread_join(t[i], NULL);
+}
+
+/* A thread whose own change is told comes back, though another one changes on and on. */
+static _Atomic bool flood;
+
+static void slowly(void *ud, const char *path)
+{
+    (void)path;
+    usleep(200);
+    ++*(_Atomic unsigned *)ud;
+}
+
+static void *flooder(void *ud)
+{
+    (void)ud;
+    for (unsigned i = 0; flood; i++)
+        xs_printf(xs, "/local/domain/1/data/f", "%u", i);
+    return NULL;
+}
+
+Test(xenstore, nobody_is_kept)
+{
+    pthread_t t;
+    _Atomic unsigned n = 0;
+    flood = true;
+    int id = xs_watch(xs, "/local/domain/1/data", slowly, (void *)&n);
+    cr_assert_gt(id, 0);
+    cr_assert_eq(pthread_create(&t, NULL, flooder, NULL), 0);
+    for (unsigned i = 0; i < 20; i++)
+        cr_expect_eq(xs_write(xs, "/local/domain/1/data/a", "1", 1), 0);
+    flood = false;
+    pthread_join(t, NULL);
+    cr_expect_eq(xs_unwatch(xs, id), 0);
+    cr_expect_gt(n, 1);
 }
 
 /* ---- the embedder's calls ------------------------------------------------------------- */

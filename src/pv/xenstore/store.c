@@ -101,16 +101,33 @@ static bool tell_watch(struct xs *xs)
     return true;
 }
 
+/* A thread that has told so much for others hands over to the next one that comes: else
+ * one vCPU of a guest could keep another one's thread in here. */
+#define TOLD_MAX 256u
+
+static void tell_all(struct xs *xs)
+{
+    xs->telling = true;
+    xs->teller = pthread_self();
+    xs->told = 0;
+    while ((xs->told < TOLD_MAX || !xs->takers) && (tell_conn(xs) || tell_watch(xs)))
+        xs->told++;
+    xs->telling = false;
+    pthread_cond_broadcast(&xs->called);
+}
+
 void xs_unlock(struct xs *xs)
 {
     for (struct xs_conn *c = xs->conns; c; c = c->next)
         ring_flush(c);
-    if (!xs->telling) {
-        xs->telling = true;
-        xs->teller = pthread_self();
-        while (tell_conn(xs) || tell_watch(xs))
-            ;
-        xs->telling = false;
+    bool inside = xs->telling && pthread_equal(xs->teller, pthread_self());
+    if (!inside) {
+        xs->takers++;
+        while (xs->telling && xs->told >= TOLD_MAX)
+            pthread_cond_wait(&xs->called, &xs->lock);
+        xs->takers--;
+        if (!xs->telling)
+            tell_all(xs);
     }
     pthread_mutex_unlock(&xs->lock);
 }

@@ -91,7 +91,8 @@ struct xs {
     uint32_t nevents;
     bool telling;
     pthread_t teller;
-    const void *calling; /* the watch or connection whose function runs */
+    uint32_t told, takers; /* calls of the teller's; threads that would go on for it */
+    const void *calling;   /* the watch or connection whose function runs */
 };
 
 /* store.c */
