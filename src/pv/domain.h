@@ -116,6 +116,7 @@ struct pv_vcpu {
     void *run_area[2];
     unsigned run_len[2];
     uint64_t run_mfn[2];
+    uint32_t work;  /* what this hypercall may still do: pv_spend */
     uint32_t multi; /* nesting of multicalls */
     bool no_result; /* the hypercall set RAX itself: iret */
 };
@@ -264,6 +265,9 @@ long hc_set_segment_base(struct pv_vcpu *v, const uint64_t a[6]);
 /* hypercall.c */
 typedef long hypercall_fn(struct pv_vcpu *v, const uint64_t a[6]);
 void pv_hypercall(struct pv_vcpu *v);
+/* Lists are as long as the guest says, and one may be in another: each entry takes one.
+ * false: this hypercall did enough, no other end is in sight. */
+bool pv_spend(struct pv_vcpu *v);
 void pv_domain_crash(struct pv_vcpu *v, const char *why);
 
 hypercall_fn hc_mmu_update, hc_mmuext_op, hc_update_va_mapping;

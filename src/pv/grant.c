@@ -98,6 +98,8 @@ long hc_grant_table_op(struct pv_vcpu *v, const uint64_t a[6])
     if (cmd >= ARRAY_LEN(sizes) || !sizes[cmd])
         return -XEN_ENOSYS;
     for (; count && !rc; count--, at += sizes[cmd]) {
+        if (!pv_spend(v))
+            return -XEN_E2BIG;
         switch (cmd) {
         case GNTTABOP_setup_table: rc = setup_table(v, at); break;
         case GNTTABOP_query_size: rc = query_size(v, at); break;

@@ -78,6 +78,8 @@ static long hc_multicall(struct pv_vcpu *v, const uint64_t a[6])
         return -XEN_EINVAL;
     for (uint32_t i = 0; i < (uint32_t)a[1]; i++, at += sizeof(struct multicall_entry)) {
         struct multicall_entry m;
+        if (!pv_spend(v))
+            return -XEN_E2BIG;
         if (!pv_copy_from(v, &m, at, sizeof m))
             return -XEN_EFAULT;
         uint64_t args[6];
@@ -91,11 +93,20 @@ static long hc_multicall(struct pv_vcpu *v, const uint64_t a[6])
     return 0;
 }
 
+/* Many times what guests put into one call. */
+#define WORK_MAX 131072u
+
+bool pv_spend(struct pv_vcpu *v)
+{
+    return v->work && v->work--;
+}
+
 void pv_hypercall(struct pv_vcpu *v)
 {
     uint64_t *gpr = v->d->eng->gprs(v->bc);
     const uint64_t a[6] = {gpr[RDI], gpr[RSI], gpr[RDX], gpr[R10], gpr[R8], gpr[9]};
     v->no_result = false;
+    v->work = WORK_MAX;
     long rc = call(v, (uint32_t)gpr[RAX], a);
     if (!v->no_result)
         gpr[RAX] = (uint64_t)rc;

@@ -89,7 +89,7 @@ static long reservation(struct pv_vcpu *v, unsigned cmd, uint64_t at)
     if (r.extent_order)
         return 0; /* no contiguous frames are promised */
     pv_lock(v);
-    for (; i < r.nr_extents; i++) {
+    for (; i < r.nr_extents && pv_spend(v); i++) {
         uint64_t list = (uint64_t)(uintptr_t)r.extent_start.p + i * sizeof(xen_pfn_t), frame = 0;
         if (cmd != XENMEM_increase_reservation && !pv_copy_from(v, &frame, list, sizeof frame))
             break;

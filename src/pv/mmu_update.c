@@ -110,6 +110,10 @@ long hc_mmu_update(struct pv_vcpu *v, const uint64_t a[6])
         return -XEN_EPERM;
     for (; done < count && !rc; done++, at += sizeof(struct mmu_update)) {
         struct mmu_update u;
+        if (!pv_spend(v)) {
+            rc = -XEN_E2BIG;
+            break;
+        }
         if (!pv_copy_from(v, &u, at, sizeof u)) {
             rc = -XEN_EFAULT;
             break;
@@ -270,6 +274,10 @@ long hc_mmuext_op(struct pv_vcpu *v, const uint64_t a[6])
         return -XEN_EPERM;
     for (; done < count; done++, at += sizeof(struct mmuext_op)) {
         struct mmuext_op op;
+        if (!pv_spend(v)) {
+            rc = -XEN_E2BIG;
+            break;
+        }
         if (!pv_copy_from(v, &op, at, sizeof op)) {
             rc = -XEN_EFAULT;
             break;

@@ -288,6 +288,8 @@ long hc_set_trap_table(struct pv_vcpu *v, const uint64_t a[6])
     }
     for (uint64_t at = a[0];; at += sizeof(struct trap_info)) {
         struct trap_info t;
+        if (!pv_spend(v))
+            return -XEN_E2BIG;
         if (!pv_copy_from(v, &t, at, sizeof t))
             return -XEN_EFAULT;
         if (!t.address)

@@ -74,7 +74,9 @@ int vc_unmap(vc_vm *vm, uint64_t gpa, uint64_t len)
     int rc = vm_pause(vm);
     if (rc)
         return rc;
-    if (is_private(vm, gpa))
+    if (vm->pv)
+        rc = err_set(VC_EBUSY, "a paravirtual guest's memory stays as it is");
+    else if (is_private(vm, gpa))
         rc = err_set(VC_EBUSY, "the tables of VC_MODE_LONG64 lie at %#llx", LONG64_BASE);
     else
         rc = mem_del(&vm->mem, gpa, len);
