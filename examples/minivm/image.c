@@ -87,11 +87,11 @@ static bool has_word(const char *line, const char *start)
     return false;
 }
 
-char *image_cmdline(const struct image *image, const char *append)
+char *image_cmdline(const struct image *image, const char *append, const char *console)
 {
     bool linux_image = image_is_linux(image);
     if (!append)
-        append = linux_image ? "console=ttyS0" : "";
+        append = linux_image ? console : "";
     /* A panicked kernel shall reboot at once rather than wait for nobody. */
     const char *more = linux_image && !has_word(append, "panic=") ? " panic=-1" : "";
     char *line;

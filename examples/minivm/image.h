@@ -19,6 +19,6 @@ void image_free(struct image *image);
 bool image_is_linux(const struct image *image);
 
 /* The command line for it: malloc'ed; NULL without memory. append may be NULL. */
-char *image_cmdline(const struct image *image, const char *append);
+char *image_cmdline(const struct image *image, const char *append, const char *console);
 
 #endif
