@@ -63,7 +63,12 @@ static bool decode(struct guest *g, uint64_t ip, ZydisDecodedInstruction *zi,
 {
     uint8_t bytes[15];
     ZydisDecoder dec;
-    ZydisDecoderInit(&dec, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+    struct vc_sregs s = {.size = sizeof s};
+    vc_sregs_get(g->cpu, &s);
+    if (s.cs.attr & 0x200) /* L */
+        ZydisDecoderInit(&dec, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+    else
+        ZydisDecoderInit(&dec, ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_STACK_WIDTH_32);
     return ZYAN_SUCCESS(ZydisDecoderDecodeFull(&dec, bytes, fetch(g, ip, bytes), zi, zop));
 }
 

@@ -188,10 +188,20 @@ static void sometimes(struct gen *g, gen_fn *fn, unsigned always_in)
     close_jump(g, token);
 }
 
+/* Registers for pieces that keep some, and pieces in them. */
+static bool enough_free(const struct gen *g)
+{
+    return __builtin_popcount(~(g->keep | BIT(RSP)) & (g->p->narrow ? 0xffu : 0xffffu)) >= 4;
+}
+
 static void piece(struct gen *g)
 {
-    bool nest = g->depth < 3;
+    bool nest = g->depth < 3 && enough_free(g);
     unsigned k = below(&g->r, 100);
+    if (g->p->narrow && nest && one_in(&g->r, 12)) {
+        gen_narrow(g);
+        return;
+    }
     bool leaves = (k >= 10 && k < 14) || (k >= 42 && k < 46) || k == 48;
     if (leaves && g->straight && !one_in(&g->r, 6))
         k = one_in(&g->r, 3) ? 18 : 99;
@@ -269,6 +279,7 @@ static void pointers(struct gen *g)
     }
 }
 
+static const uint64_t narrow_windows[4] = {0x400000, 0x7fc00000, 0xc0400000, 0xffc00000};
 const uint64_t program_windows[4] = {0x400000, 0x7f1234400000, 0xffffffff80400000,
                                      0xffff888000400000};
 
@@ -280,6 +291,12 @@ void program_make(struct program *p, uint64_t seed, uint32_t features)
     p->features = features & (uint32_t)(rnd(&g.r) | rnd(&g.r));
     p->user = one_in(&g.r, 3);
     p->window = program_windows[below(&g.r, 4)];
+    if (features & F_NARROW && one_in(&g.r, 2)) {
+        p->narrow = p->user = true;
+        p->features &= ~(uint32_t)F_ALIAS;
+        p->window = narrow_windows[below(&g.r, 4)];
+        p->fs_limit = one_in(&g.r, 2) ? UINT32_MAX : 0x7fff;
+    }
     p->rflags = 0x202 | (one_in(&g.r, 2) ? 0x3000 : 0);
     /* Based at data, or so that a pointer and a base make an address. */
     p->fs = one_in(&g.r, 2) ? p->window + W_DATA + 0x5000 : 0x240;
@@ -291,8 +308,12 @@ void program_make(struct program *p, uint64_t seed, uint32_t features)
         memcpy(p->data + i, &v, 8);
     }
     for (unsigned i = 0; i < 3; i++) {
+        if (p->narrow && i) { /* they are few */
+            g.ptr[i] = g.ptr[0];
+            continue;
+        }
         do
-            g.ptr[i] = (uint8_t)below(&g.r, 16);
+            g.ptr[i] = (uint8_t)any_reg(&g);
         while (!may_write(&g, BIT(g.ptr[i])));
         g.keep |= (uint16_t)BIT(g.ptr[i]);
     }
@@ -302,6 +323,8 @@ void program_make(struct program *p, uint64_t seed, uint32_t features)
     /* The head: where everything that went astray comes back. */
     emit_lea(&g, RSP, STACK_TOP);
     EMIT(&g, 0xfc);
+    if (p->narrow)
+        gen_narrow_head(&g);
     settle_flow(&g);
     pointers(&g);
     g.undef = FL_ARITH;

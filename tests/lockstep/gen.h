@@ -24,7 +24,7 @@ struct gen {
     unsigned at;
     uint32_t undef; /* flags that the manual leaves open */
     uint16_t keep;  /* registers that are not to be written */
-    uint8_t ptr[3]; /* registers that point into the plain data pages */
+    uint8_t ptr[3]; /* registers, or one, that point into the plain data pages */
     unsigned depth, slots, tables, calls;
     unsigned functions;
     bool full;
@@ -50,8 +50,10 @@ static inline uint64_t code_ip(const struct gen *g, unsigned at)
 /* ---- emitting: gen_emit.c ------------------------------------------------------- */
 
 void emit_bytes(struct gen *g, const void *bytes, unsigned n); /* one instruction */
+/* The same of 64-bit mode: 32-bit code leaves out its REX prefix. */
+void emit_rex_bytes(struct gen *g, const uint8_t *bytes, unsigned n);
 #define EMIT(g, ...)                                                                               \
-    emit_bytes(g, (const uint8_t[]){__VA_ARGS__}, sizeof((const uint8_t[]){__VA_ARGS__}))
+    emit_rex_bytes(g, (const uint8_t[]){__VA_ARGS__}, sizeof((const uint8_t[]){__VA_ARGS__}))
 /* Not instructions: lens stays 0. */
 void emit_raw(struct gen *g, const void *bytes, unsigned n);
 /* Encodes and emits; false: there is no such instruction. may_skip: it may fault
@@ -64,7 +66,7 @@ operand high_op(unsigned reg); /* AH, CH, DH, BH of 0-3 */
 operand imm_op(int64_t v);
 bool emit2(struct gen *g, ZydisMnemonic m, operand a, operand b);
 void emit_mov_imm64(struct gen *g, unsigned reg, uint64_t v);
-/* lea reg, [rip + where]: an offset in the window. */
+/* lea reg, [rip + where]: an offset in the window. 32-bit code: mov reg, imm32. */
 void emit_lea(struct gen *g, unsigned reg, unsigned where);
 /* An instruction with a RIP-relative operand of that size in the window. */
 operand rip_op(struct gen *g, unsigned where, unsigned size);
@@ -115,6 +117,10 @@ void gen_alias_jump(struct gen *g);
 void gen_step(struct gen *g);
 void gen_mode(struct gen *g); /* gen_mode.c */
 void gen_mode_off(struct gen *g);
+void gen_narrow(struct gen *g); /* gen_narrow.c */
+void gen_narrow_head(struct gen *g);
+void narrow_operands(request *q);
+struct mem narrow_sum(struct gen *g, unsigned at, unsigned size);
 void gen_seq(struct gen *g, unsigned n); /* gen.c */
 /* Data in the midst, or a way to the end of the page. */
 void gen_gap(struct gen *g, bool to_border);

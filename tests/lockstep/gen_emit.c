@@ -38,6 +38,21 @@ void emit_bytes(struct gen *g, const void *bytes, unsigned n)
         g->p->lens[at] = (uint8_t)n;
 }
 
+void emit_rex_bytes(struct gen *g, const uint8_t *bytes, unsigned n)
+{
+    uint8_t b[16];
+    unsigned at = 0;
+    while (at + 1 < n && (bytes[at] == 0x66 || bytes[at] == 0xf2 || bytes[at] == 0xf3))
+        at++;
+    if (!g->p->narrow || (bytes[at] & 0xf0) != 0x40) {
+        emit_bytes(g, bytes, n);
+        return;
+    }
+    memcpy(b, bytes, at);
+    memcpy(b + at, bytes + at + 1, n - at - 1);
+    emit_bytes(g, b, n - 1);
+}
+
 request req(ZydisMnemonic m)
 {
     request q;
@@ -92,6 +107,10 @@ operand rip_op(struct gen *g, unsigned where, unsigned size)
     o.type = ZYDIS_OPERAND_TYPE_MEMORY;
     o.mem.base = ZYDIS_REGISTER_RIP;
     o.mem.displacement = (int64_t)(g->p->window + where);
+    if (g->p->narrow) {
+        o.mem.base = ZYDIS_REGISTER_NONE;
+        o.mem.displacement = (int32_t)(g->p->window + where);
+    }
     o.mem.size = (uint16_t)size;
     return o;
 }
@@ -146,7 +165,7 @@ void settle(struct gen *g, uint32_t flags)
 {
     if (!(g->undef & flags))
         return;
-    unsigned a = below(&g->r, 16), b = below(&g->r, 16);
+    unsigned a = any_reg(g), b = any_reg(g);
     switch (below(&g->r, 3)) {
     case 0: /* cmp r64, r64 */
         EMIT(g, 0x48 | (b >> 3 << 2) | a >> 3, 0x39, 0xc0 | (b & 7) << 3 | (a & 7));
@@ -201,8 +220,13 @@ static bool encode(struct gen *g, const request *q, uint8_t *b, unsigned *n,
     static ZydisDecoder dec;
     request copy = *q;
     ZyanUSize len = 16;
-    if (!dec.machine_mode || dec.stack_width != ZYDIS_STACK_WIDTH_64)
-        ZydisDecoderInit(&dec, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+    bool narrow = g->p->narrow;
+    if (narrow) {
+        narrow_operands(&copy);
+        copy.machine_mode = ZYDIS_MACHINE_MODE_LEGACY_32;
+    }
+    ZydisDecoderInit(&dec, narrow ? ZYDIS_MACHINE_MODE_LEGACY_32 : ZYDIS_MACHINE_MODE_LONG_64,
+                     narrow ? ZYDIS_STACK_WIDTH_32 : ZYDIS_STACK_WIDTH_64);
     if (!ZYAN_SUCCESS(ZydisEncoderEncodeInstructionAbsolute(&copy, b, &len, code_ip(g, g->at))))
         return false;
     *n = (unsigned)len;
@@ -244,11 +268,18 @@ void emit_mov_imm64(struct gen *g, unsigned reg, uint64_t v)
 {
     uint8_t b[10] = {0x48 | reg >> 3, 0xb8 | (reg & 7)};
     memcpy(b + 2, &v, 8);
-    emit_bytes(g, b, 10);
+    if (g->p->narrow)
+        emit_bytes(g, b + 1, 5);
+    else
+        emit_bytes(g, b, 10);
 }
 
 void emit_lea(struct gen *g, unsigned reg, unsigned where)
 {
+    if (g->p->narrow) {
+        emit_mov_imm64(g, reg, g->p->window + where);
+        return;
+    }
     int32_t disp = (int32_t)where - (int32_t)(W_CODE + g->at + 7);
     uint8_t b[7] = {0x48 | (reg >> 3 << 2), 0x8d, 0x05 | (reg & 7) << 3};
     memcpy(b + 3, &disp, 4);

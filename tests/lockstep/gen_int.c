@@ -163,7 +163,9 @@ static void moves(struct gen *g)
             return;
         uint8_t b[10] = {0x48, (uint8_t)(store ? 0xa3 : 0xa1)};
         __builtin_memcpy(b + 2, &at, 8);
-        if (one_in(&g->r, 2))
+        if (g->p->narrow)
+            emit_bytes(g, b + 1, 5);
+        else if (one_in(&g->r, 2))
             emit_bytes(g, b + 1, 9);
         else
             emit_bytes(g, b, 10);

@@ -5,7 +5,7 @@
 
 unsigned any_reg(struct gen *g)
 {
-    return below(&g->r, 16);
+    return below(&g->r, g->p->narrow ? 8 : 16);
 }
 
 bool may_write(const struct gen *g, uint32_t regs)
@@ -16,7 +16,7 @@ bool may_write(const struct gen *g, uint32_t regs)
 unsigned dst_reg(struct gen *g)
 {
     for (;;) {
-        unsigned r = below(&g->r, 16);
+        unsigned r = any_reg(g);
         if (may_write(g, BIT(r)))
             return r;
     }
@@ -105,6 +105,11 @@ struct mem mem_of(struct gen *g, unsigned size, unsigned how)
     unsigned ptr = g->ptr[below(&g->r, 3)];
     unsigned at = plain(g, size, how);
     uint64_t w = g->p->window + W_DATA;
+    if (g->p->narrow) {
+        w = (uint64_t)(int32_t)w;
+        if (!(how & M_ALIGN) && one_in(&g->r, 8))
+            return narrow_sum(g, W_DATA + at, size);
+    }
     /* Vector stores that fault because they are misaligned are skipped. */
     m.may_skip = how & M_ALIGN && at & (size - 1);
     switch (below(&g->r, how & M_SAFE ? 20 : 26)) {
@@ -154,6 +159,7 @@ struct mem mem_of(struct gen *g, unsigned size, unsigned how)
     case 14: {
         bool fs = one_in(&g->r, 2);
         m.prefixes = fs ? ZYDIS_ATTRIB_HAS_SEGMENT_FS : ZYDIS_ATTRIB_HAS_SEGMENT_GS;
+        m.may_skip = fs && g->p->narrow && g->p->fs_limit != UINT32_MAX;
         if ((fs ? g->p->fs : g->p->gs) < 4096) {
             m.op = based(ptr, -1, 0, ((int32_t)below(&g->r, 0x2000) - 0x1000) & ~63, size);
             return m;
@@ -168,7 +174,7 @@ struct mem mem_of(struct gen *g, unsigned size, unsigned how)
         return m;
     }
     case 15: /* 32-bit addresses */
-        if (w >> 32)
+        if (w >> 32 || g->p->narrow)
             break;
         m.op = based(ptr, -1, 0, (int8_t)(rnd(&g->r) & ~(uint64_t)63), size);
         m.op.mem.base = (ZydisRegister)(ZYDIS_REGISTER_EAX + ptr);

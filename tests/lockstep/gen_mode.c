@@ -149,7 +149,7 @@ static void far_return(struct gen *g)
 void gen_mode(struct gen *g)
 {
     bool kernel = !g->p->user, abc = may_write(g, BIT(RAX) | BIT(RCX) | BIT(RDX));
-    switch (below(&g->r, 8)) {
+    switch (below(&g->r, g->p->narrow ? 7 : 8)) {
     case 0:
     case 1: align_check(g); return;
     case 2:

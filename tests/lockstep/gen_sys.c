@@ -142,6 +142,10 @@ void gen_site(struct gen *g)
     }
     if (g->full)
         return;
+    if (g->p->narrow) { /* no REX */
+        s.imm--;
+        s.modrm -= s.modrm > 0;
+    }
     s.len = g->at - s.at;
     g->site[g->nsites++] = s;
     g->undef = FL_AF;
@@ -177,8 +181,9 @@ static void store_ahead(struct gen *g)
 
 void gen_smc(struct gen *g)
 {
-    if (!g->nsites || one_in(&g->r, 4)) {
-        store_ahead(g);
+    if (!g->nsites || (one_in(&g->r, 4) && !g->p->narrow)) {
+        if (!g->p->narrow)
+            store_ahead(g);
         return;
     }
     const struct site *s = &g->site[below(&g->r, g->nsites)];
@@ -292,7 +297,8 @@ static void privileged(struct gen *g)
 
 void gen_system(struct gen *g)
 {
-    switch (below(&g->r, 10)) {
+    static const uint8_t in_narrow[] = {0, 1, 4, 5, 6};
+    switch (g->p->narrow ? in_narrow[below(&g->r, sizeof in_narrow)] : below(&g->r, 10)) {
     case 0:
     case 1: /* a service of the handlers */
         EMIT(g, 0xcd, 0x30 + (has(g, F_PAGING) ? below(&g->r, 8) : 0));

@@ -10,11 +10,14 @@
 #define PTE_AD  0x060ull
 #define PTE_FIX 0x200ull /* for software: the fault handler may repair it */
 
-#define SEL_KCODE 0x10
-#define SEL_KDATA 0x18
-#define SEL_UDATA 0x2b
-#define SEL_UCODE 0x33
-#define SEL_TSS   0x40
+#define SEL_KCODE   0x10
+#define SEL_KDATA   0x18
+#define SEL_UDATA   0x2b
+#define SEL_UCODE32 0x23
+#define SEL_UCODE   0x33
+#define SEL_TSS     0x40
+#define SEL_FS      0x53
+#define SEL_GS      0x5b
 
 static void log_line(void *ud, int level, const char *line)
 {
@@ -106,7 +109,14 @@ static void make_tables(struct guest *g, const struct program *p)
     map(g, W_SYS, P_CODE >> 12, 0, rw);
 }
 
-static void make_descriptors(struct guest *g, uint64_t sys)
+/* Data of ring 3 with its limit in pages. */
+static uint64_t data_descriptor(uint64_t base, uint32_t limit)
+{
+    return 0x00c0f30000000000 | (limit >> 12 & 0xffff) | (uint64_t)(limit >> 28) << 48 |
+           (base & 0xffffff) << 16 | (base >> 24 & 0xff) << 56;
+}
+
+static void make_descriptors(struct guest *g, const struct program *p, uint64_t sys)
 {
     uint64_t tss = sys + P_TSS;
     put64(g, P_GDT + SEL_KCODE, 0x00af9b000000ffff);
@@ -117,6 +127,8 @@ static void make_descriptors(struct guest *g, uint64_t sys)
     put64(g, P_GDT + SEL_TSS,
           0x00008b0000000067 | (tss & 0xffffff) << 16 | (tss >> 24 & 0xff) << 56);
     put64(g, P_GDT + SEL_TSS + 8, tss >> 32);
+    put64(g, P_GDT + 0x50, data_descriptor(p->fs, p->fs_limit));
+    put64(g, P_GDT + 0x58, data_descriptor(p->gs, UINT32_MAX));
     uint8_t t[0x68] = {[0x66] = 0x68}; /* no I/O permission bitmap */
     uint64_t ist1 = sys + 0x1c000, ist2 = sys + 0x1d000, ist3 = sys + 0x1f000;
     memcpy(t + 4, &ist1, 8);
@@ -146,12 +158,17 @@ static bool set_registers(struct guest *g, const struct program *p)
     s.ss = p->user ? udata : kdata;
     s.ds = s.es = p->user ? udata : kdata;
     s.fs = s.gs = null;
+    if (p->narrow) {
+        s.cs = (struct vc_segment){0, 0xffffffff, SEL_UCODE32, 0xcfb};
+        s.fs = (struct vc_segment){p->fs, p->fs_limit, SEL_FS, 0xcf3};
+        s.gs = (struct vc_segment){p->gs, 0xffffffff, SEL_GS, 0xcf3};
+    }
     s.fs.base = p->fs;
     s.gs.base = p->gs;
     s.tr = (struct vc_segment){sys + P_TSS, 0x67, SEL_TSS, 0x8b};
     s.ldtr = (struct vc_segment){0, 0xffff, 0, 0x82};
     s.gdt_base = sys + P_GDT;
-    s.gdt_limit = 0x4f;
+    s.gdt_limit = 0x5f;
     s.idt_base = sys + P_IDT;
     s.idt_limit = 80 * 16 - 1;
     s.cr3 = P_PML4;
@@ -212,7 +229,7 @@ bool guest_load(struct guest *g, const struct program *p)
     vc_cpu_reset(g->cpu, VC_MODE_LONG64, 0);
     vc_write(g->vm, 0, zeros, sizeof zeros);
     make_tables(g, p);
-    make_descriptors(g, sys);
+    make_descriptors(g, p, sys);
     vc_write(g->vm, P_HANDLERS, handlers_begin, (size_t)(handlers_end - handlers_begin));
     vc_write(g->vm, P_HANDLERS + 4096, &d, sizeof d);
     vc_write(g->vm, P_LENS, p->lens, sizeof p->lens);

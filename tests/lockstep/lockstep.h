@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Lockstep: random 64-bit guest programs on two partitions, one interpreted and
+ * Lockstep: random guest programs, of 64-bit or 32-bit code, on two partitions, one interpreted and
  * one translated, through the public API only, compared at random instruction
  * counts.
  *
@@ -120,15 +120,17 @@ uint64_t rnd_int(struct rng *r); /* edges and random values of random width */
 #define F_EVENTS 0x800u  /* injected interrupts, kicks */
 #define F_MODE   0x1000u /* control bits that decide what is allowed */
 #define F_HOST   0x2000u /* what the embedder changes between runs */
-#define F_ALL    0x3fffu
+#define F_NARROW 0x4000u /* 32-bit code */
+#define F_ALL    0x7fffu
 
 struct program {
     uint64_t seed;
     uint32_t features;
-    bool user;
-    uint64_t window; /* linear address */
-    unsigned size;   /* of its code */
-    uint64_t rflags; /* to start with */
+    bool user, narrow;
+    uint64_t window;   /* linear address */
+    uint32_t fs_limit; /* in 32-bit code */
+    unsigned size;     /* of its code */
+    uint64_t rflags;   /* to start with */
     uint64_t fs, gs;
     uint64_t gpr[16];
     unsigned nsites, site[64]; /* bytes that may become anything */

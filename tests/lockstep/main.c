@@ -185,8 +185,11 @@ static bool report(uint64_t first, uint64_t seed, const struct outcome *found)
         return false;
     }
     printf("difference: seed %llu (features %03x%s) in slice %u, instructions %llu to %llu\n%s",
-           (unsigned long long)seed, program.features, program.user ? ", user" : "", found->slice,
-           (unsigned long long)found->from, (unsigned long long)found->insns, shown);
+           (unsigned long long)seed, program.features,
+           program.narrow ? ", 32-bit"
+           : program.user ? ", user"
+                          : "",
+           found->slice, (unsigned long long)found->from, (unsigned long long)found->insns, shown);
     if (brief || !at)
         return true;
     printf("again by: lockstep-test --seed=%llu --programs=%llu\n", (unsigned long long)first,

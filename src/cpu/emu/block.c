@@ -444,7 +444,10 @@ void block_translate(struct emu *c, struct block *b)
     struct code_cache *cc = c->vm->code;
     const struct mem_region *r = mem_find(c->env->mem, b->phys);
 
-    if ((c->mode & ~MODE_PRIV_MASK) != MODE_CODE64 || b->phys2 != NO_PAGE || !r || !r->code)
+    uint32_t mode = c->mode & ~MODE_PRIV_MASK;
+
+    if ((mode != MODE_CODE64 && mode != (MODE_CODE32 | MODE_SS32 | MODE_FLAT)) ||
+        b->phys2 != NO_PAGE || !r || !r->code)
         return;
     doing(c, VC_DOING_TRANSLATOR);
     pthread_mutex_lock(&cc->lock);

@@ -108,6 +108,7 @@ struct decode_out {
     bool needs_next_page;       /* the first instruction reaches past `total` */
     uint8_t bytes[BLOCK_REACH]; /* the guest's, read once: it may change them meanwhile */
 };
+void decoder_init(const struct emu *c, ZydisDecoder *dec); /* of the current mode */
 void decode_block(struct emu *c, const uint8_t *bytes, unsigned avail, unsigned total,
                   unsigned max_ops, struct decode_out *out);
 

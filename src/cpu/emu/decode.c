@@ -171,23 +171,29 @@ static bool select_any(struct emu *c, struct insn *in, struct op *op)
            select_sys(c, in, op) || select_simd(c, in, op);
 }
 
+void decoder_init(const struct emu *c, ZydisDecoder *dec)
+{
+    unsigned code = c->mode & MODE_CODE_MASK;
+    ZydisStackWidth sw = code == MODE_CODE64   ? ZYDIS_STACK_WIDTH_64
+                         : c->mode & MODE_SS32 ? ZYDIS_STACK_WIDTH_32
+                                               : ZYDIS_STACK_WIDTH_16;
+    ZydisDecoderInit(dec, machine_mode[code], sw);
+    /* Not offered: their encodings are reserved NOPs, all of them. */
+    ZydisDecoderEnableMode(dec, ZYDIS_DECODER_MODE_MPX, ZYAN_FALSE);
+    ZydisDecoderEnableMode(dec, ZYDIS_DECODER_MODE_CET, ZYAN_FALSE);
+    ZydisDecoderEnableMode(dec, ZYDIS_DECODER_MODE_CLDEMOTE, ZYAN_FALSE);
+}
+
 void decode_block(struct emu *c, const uint8_t *bytes, unsigned avail, unsigned total,
                   unsigned max_ops, struct decode_out *out)
 {
     unsigned code = c->mode & MODE_CODE_MASK;
     ZydisDecoder dec;
-    ZydisStackWidth sw = code == MODE_CODE64   ? ZYDIS_STACK_WIDTH_64
-                         : c->mode & MODE_SS32 ? ZYDIS_STACK_WIDTH_32
-                                               : ZYDIS_STACK_WIDTH_16;
     struct insn in;
     unsigned off = 0, n = 0;
     bool ended = false;
 
-    ZydisDecoderInit(&dec, machine_mode[code], sw);
-    /* Not offered: their encodings are reserved NOPs, all of them. */
-    ZydisDecoderEnableMode(&dec, ZYDIS_DECODER_MODE_MPX, ZYAN_FALSE);
-    ZydisDecoderEnableMode(&dec, ZYDIS_DECODER_MODE_CET, ZYAN_FALSE);
-    ZydisDecoderEnableMode(&dec, ZYDIS_DECODER_MODE_CLDEMOTE, ZYAN_FALSE);
+    decoder_init(c, &dec);
     out->needs_next_page = false;
     while (n < max_ops && off < avail && !ended) {
         struct op *op = &out->op[n];

@@ -144,9 +144,10 @@ enum {
 #define MODE_CODE32    1u
 #define MODE_CODE64    2u
 #define MODE_CODE_MASK 3u
-#define MODE_SS32      4u /* stack address size 32 (not in 64-bit mode) */
-#define MODE_STEP      8u /* blocks of one instruction */
-#define MODE_PRIV      4  /* shift of the privilege of accesses, enum tlb_priv */
+#define MODE_SS32      4u  /* stack address size 32 (not in 64-bit mode) */
+#define MODE_STEP      8u  /* blocks of one instruction */
+#define MODE_FLAT      64u /* 32-bit code; CS, DS, ES, SS are all of 4 GiB from 0 on */
+#define MODE_PRIV      4   /* shift of the privilege of accesses, enum tlb_priv */
 #define MODE_PRIV_MASK (3u << MODE_PRIV)
 
 enum { R_RAX, R_RCX, R_RDX, R_RBX, R_RSP, R_RBP, R_RSI, R_RDI };
@@ -167,6 +168,7 @@ struct emu {
     struct block *block; /* the block that runs */
     uint32_t mode;       /* MODE_* */
     uint8_t cpl;
+    uint8_t spans;      /* in 32-bit code: bit SEG_*: data, writable, 4 GiB from its base on */
     uint8_t shadow;     /* 1: interrupts held off until the next instruction is done
                            (STI); 2: debug traps too (MOV SS, POP SS) */
     uint8_t leave;      /* the dispatcher must look at things even if nothing is pending */
@@ -369,8 +371,15 @@ static inline uint64_t reg_read(struct emu *c, unsigned off, unsigned size)
 
 /* After any change of CR0, CR4, EFER, CS, SS, CPL, EFLAGS.{VM,AC,IF,TF}, DR7,
  * or shadow: recomputes mode, tlb, walk, pend_mask, ac_check, db_data. Cheap.
- * Does not flush. A handler that calls it must end its block. */
+ * Does not flush. A handler that calls it must end its block. In flat 32-bit code the
+ * upper halves of registers are 0 from here on: a switch from 64-bit mode need not keep
+ * them (SDM volume 1, 3.4.1.1), and translated code counts on it. */
 void emu_mode_changed(struct emu *c);
+/* After a load of DS, ES, FS or GS in 32-bit code. true: it did the above, since the
+ * mode is another one, and the handler must leave its block. */
+bool emu_segment_loaded(struct emu *c);
+/* Clears the upper halves of the registers that 32-bit code has. */
+void emu_narrow(struct emu *c);
 /* TLB flushes: everything; all but global; one PCID's non-global; one page (in
  * every PCID when global is possible). */
 void emu_flush_all(struct emu *c);

@@ -2,6 +2,7 @@
  * MOV, PUSH and POP of segment registers; LDS, LES, LFS, LGS, LSS (SDM volume 2;
  * volume 3, 5.6 and 5.7). */
 #include "far.h"
+#include "../block.h"
 #include "../int/int.h"
 
 /* POP SS and MOV SS hold off interrupts and debug traps until the next
@@ -18,10 +19,22 @@ static uint16_t selector_operand(struct emu *c, const struct op *op)
     return op->flags & OP_RM_MEM ? ld16(c, op, op_linear(c, op, 2, false)) : R16(c, op->src);
 }
 
+/* The end of a load of DS, ES, FS or GS: the block goes on unless that changed the
+ * mode. */
+static inline void data_done(struct emu *c, const struct op *op)
+{
+    if (unlikely(emu_segment_loaded(c))) {
+        c->icount -= c->block->nops - (uint64_t)(op - c->block->op) - 1;
+        c->rip = op_next_ip(c, op);
+        return;
+    }
+    NEXT;
+}
+
 static void do_mov_to_seg(struct emu *c, const struct op *op)
 {
     seg_load(c, op->dst, selector_operand(c, op));
-    NEXT;
+    data_done(c, op);
 }
 
 static void do_mov_to_ss(struct emu *c, const struct op *op)
@@ -54,7 +67,7 @@ static void do_pop_seg(struct emu *c, const struct op *op)
     emu_at(c, op);
     seg_load(c, op->dst, sel);
     stack_set(c, c->gpr[R_RSP] + op->opsize);
-    NEXT;
+    data_done(c, op);
 }
 
 static void do_pop_ss(struct emu *c, const struct op *op)
@@ -81,7 +94,7 @@ static __attribute__((noinline)) void load_pointer(struct emu *c, const struct o
 static void do_load_pointer(struct emu *c, const struct op *op)
 {
     load_pointer(c, op);
-    NEXT;
+    data_done(c, op);
 }
 
 static void do_load_ss_pointer(struct emu *c, const struct op *op)

@@ -132,14 +132,21 @@ static inline void put_hmem(struct asmbuf *a, unsigned reg, const struct hmem *m
     else if (mod == 2)
         put32(a, (uint32_t)m->disp);
 }
-/* op reg, [m] or op [m], reg; 64-bit. */
-static inline void hmem_op(struct asmbuf *a, unsigned opcode, unsigned reg, const struct hmem *m)
+/* op reg, [m] or op [m], reg; of 64 bits, or 32. */
+static inline void hmem_op_w(struct asmbuf *a, bool wide, unsigned opcode, unsigned reg,
+                             const struct hmem *m)
 {
+    unsigned rex = 0x40u | (wide ? 8u : 0u) | (reg >> 3 << 2) | hmem_rex(m);
     if (m->gs)
         put8(a, 0x65);
-    put8(a, 0x48u | (reg >> 3 << 2) | hmem_rex(m));
+    if (rex != 0x40)
+        put8(a, rex);
     put8(a, opcode);
     put_hmem(a, reg, m);
+}
+static inline void hmem_op(struct asmbuf *a, unsigned opcode, unsigned reg, const struct hmem *m)
+{
+    hmem_op_w(a, true, opcode, reg, m);
 }
 
 /* op rm, reg between registers, 64-bit. */
@@ -153,6 +160,13 @@ static inline void mov_reg(struct asmbuf *a, unsigned to, unsigned from)
 {
     if (to != from)
         reg_op(a, 0x89, to, from);
+}
+/* mov reg, reg of 32 bits: clears the upper half. */
+static inline void zero_upper(struct asmbuf *a, unsigned reg)
+{
+    if (reg >= 8)
+        put8(a, 0x45);
+    put8(a, 0x89), put8(a, 0xc0u | (reg & 7) << 3 | (reg & 7));
 }
 static inline void push_pop(struct asmbuf *a, unsigned opcode, unsigned reg)
 {
@@ -182,6 +196,12 @@ static inline void cmp_r11_0(struct asmbuf *a)
 static inline void lea_disp(struct asmbuf *a, unsigned reg, unsigned base, int32_t disp)
 {
     mem_op(a, 0x8d, reg, base, disp);
+}
+/* The same of 64 bits, or 32. */
+static inline void lea_disp_w(struct asmbuf *a, bool wide, unsigned reg, unsigned base,
+                              int32_t disp)
+{
+    hmem_op_w(a, wide, 0x8d, reg, &(struct hmem){(int)base, -1, 0, disp, false});
 }
 
 /* Jumps; the displacement's place is returned for patching. */

@@ -13,7 +13,8 @@ bool trans_bit(const struct tinsn *ti)
     default: return false;
     }
     return ti->zop[0].type == ZYDIS_OPERAND_TYPE_MEMORY &&
-           ti->zop[1].type == ZYDIS_OPERAND_TYPE_REGISTER && address_possible(ti, &ti->zop[0]);
+           ti->zop[1].type == ZYDIS_OPERAND_TYPE_REGISTER && address_possible(ti, &ti->zop[0]) &&
+           (code64_insn(ti) || ti->op.seg < SEG_FS);
 }
 
 /* r10 = the bit's number, sign-extended. */

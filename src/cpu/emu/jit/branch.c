@@ -6,7 +6,7 @@
 void put_ip(struct trans *t, int64_t off)
 {
     gs_load(&t->a, H_R10, GPR_OFF(R_IPB));
-    lea_disp(&t->a, H_R10, H_R10, (int32_t)off);
+    lea_disp_w(&t->a, !t->code32, H_R10, H_R10, (int32_t)off);
 }
 
 void put_fuel(struct asmbuf *a, unsigned n)
@@ -44,7 +44,7 @@ static void put_lookup(struct trans *t, unsigned done, struct cold *k, int32_t g
     k->from2 = jump_cc(a, 5, NULL);
     k->back = k->after = here(a);
     if (grow)
-        lea_disp(a, H_R9, H_R9, grow);
+        put_sp(t, grow);
     put_poll(t, done, IP_ENTRY, 0);
     mem_op(a, 0x8b, H_R10, H_R11, offsetof(struct jcache_ent, lin));
     put8(a, 0x49), put8(a, 0x81), put8(a, 0xe2), put32(a, 0xfffff000u); /* and r10, -4096 */
@@ -122,7 +122,7 @@ static void put_target(struct trans *t, struct tinsn *ti, unsigned i)
     if (ti->has_access) {
         struct cold *k = put_check(t, i, &ti->m);
         struct hmem h = put_operand(t, &ti->m);
-        hmem_op(a, 0x8b, H_R10, &h);
+        hmem_op_w(a, !t->code32, 0x8b, H_R10, &h);
         if (k)
             k->after = here(a); /* the interpreter leaves the block by itself */
         return;
@@ -157,12 +157,11 @@ static void put_return_address(struct trans *t, struct tinsn *ti, unsigned i,
     spill_flags(t, ti->live_before);
     struct cold *k = put_check(t, i, m);
     struct hmem h = put_operand(t, m);
-    gs_load(a, H_R10, GPR_OFF(R_IPB));
-    lea_disp(a, H_R10, H_R10, (int32_t)(ti->off + ti->op.len));
-    hmem_op(a, 0x89, H_R10, &h);
+    put_ip(t, ti->off + ti->op.len);
+    hmem_op_w(a, !t->code32, 0x89, H_R10, &h);
     if (k)
         k->after = here(a);
-    lea_disp(a, H_R9, H_R9, -8);
+    put_sp(t, -(int32_t)t->word);
     struct access now = *m;
     now.disp = 0;
     put_stored(t, i, &now, true);
@@ -174,16 +173,20 @@ static void put_ret(struct trans *t, struct tinsn *ti, unsigned i)
     spill_flags(t, ti->live_before);
     struct cold *k = put_check(t, i, &ti->m);
     struct hmem h = put_operand(t, &ti->m);
-    hmem_op(a, 0x8b, H_R10, &h);
+    hmem_op_w(a, !t->code32, 0x8b, H_R10, &h);
     if (k)
         k->after = here(a);
-    put_lookup(t, i + 1, branch_cold(t, i), 8 + (int32_t)(ti->op.imm & 0xffff));
+    put_lookup(t, i + 1, branch_cold(t, i), (int32_t)(t->word + (ti->op.imm & 0xffff)));
 }
 
 void put_branch(struct trans *t, struct tinsn *ti, unsigned i)
 {
-    static const struct access top = {
-        .base = 4, .index = -1, .disp = -8, .seg = -1, .size = 8, .write = true};
+    const struct access top = {.base = 4,
+                               .index = -1,
+                               .disp = -(int32_t)t->word,
+                               .seg = -1,
+                               .size = t->word,
+                               .write = true};
     if (t->fast && i == t->loop.last) {
         put_loop_back(t, ti, i);
         return;
@@ -202,7 +205,8 @@ void put_branch(struct trans *t, struct tinsn *ti, unsigned i)
         break;
     case T_CALL_IND:
         put_target(t, ti, i);
-        put_canonical(t, i);
+        if (!t->code32)
+            put_canonical(t, i);
         gs_store(&t->a, H_R10, EMU_OFF(jit_tmp));
         put_return_address(t, ti, i, &top);
         gs_load(&t->a, H_R10, EMU_OFF(jit_tmp));

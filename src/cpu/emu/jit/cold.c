@@ -31,6 +31,7 @@ struct jit_site *trans_site(struct trans *t, unsigned i)
     s->phys = (t->block->phys & PAGE_MASK_4K) + t->insn[i].off;
     s->before = (uint8_t)i;
     s->slot = JIT_NO_SLOT;
+    s->page_mask = t->code32 ? 0xfffff000u : PAGE_MASK_4K;
     s->shadow = i && t->insn[i - 1].zi.mnemonic == ZYDIS_MNEMONIC_STI;
     s->op = t->insn[i].op;
     return s;

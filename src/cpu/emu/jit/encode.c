@@ -98,6 +98,13 @@ static void put_tail(struct asmbuf *a, const ZydisDecodedInstruction *zi, const 
             put8(a, bytes[i]);
 }
 
+/* INC and DEC in one byte, which is a REX prefix in 64-bit mode. */
+static bool is_short_inc(const ZydisDecodedInstruction *zi)
+{
+    return zi->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT &&
+           zi->encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY && (zi->opcode & 0xf0) == 0x40;
+}
+
 bool encoding_put(struct asmbuf *a, const struct encoding *e)
 {
     const ZydisDecodedInstruction *zi = e->zi;
@@ -105,9 +112,13 @@ bool encoding_put(struct asmbuf *a, const struct encoding *e)
     unsigned reg = e->reg >= 0 ? e->h_reg : modrm ? zi->raw.modrm.reg | (e->v_reg & 8) : 0;
     unsigned rm = e->rm >= 0 ? e->h_rm : zi->raw.modrm.rm | (e->v_rm & 8);
     unsigned xb = e->has_mem ? hmem_rex(&e->mem) : rm >> 3;
-    bool moffs = e->has_mem && !modrm; /* MOV AL/rAX, moffs: written as a ModRM form */
-    if (moffs)
-        return false;
+    unsigned opcode = zi->opcode;
+    bool moffs = e->has_mem && !modrm, inc = is_short_inc(zi);
+    if (moffs) { /* MOV AL/rAX, moffs: as MOV reg, rm or the other way round */
+        if (zi->opcode_map != ZYDIS_OPCODE_MAP_DEFAULT || (opcode & 0xfc) != 0xa0)
+            return false;
+        opcode = 0x88 | (~opcode & 2) | (opcode & 1);
+    }
 
     if (e->has_mem && e->mem.gs)
         put8(a, 0x65);
@@ -121,7 +132,7 @@ bool encoding_put(struct asmbuf *a, const struct encoding *e)
     } else {
         unsigned rex = zi->raw.rex.W ? 8 : 0;
         unsigned opc = e->opc >= 0 ? e->h_opc : 0;
-        if (modrm)
+        if (modrm || moffs)
             rex |= (reg & 8 ? 4u : 0) | xb;
         if (e->opc >= 0)
             rex |= opc & 8 ? 1u : 0;
@@ -135,9 +146,12 @@ bool encoding_put(struct asmbuf *a, const struct encoding *e)
         if (rex)
             put8(a, rex);
         put_opcode_map(a, zi->opcode_map);
-        put8(a, e->opc >= 0 ? (zi->opcode & 0xf8u) | (opc & 7) : zi->opcode);
+        if (inc) /* FF /0, or /1 for DEC */
+            put8(a, 0xff), put8(a, 0xc0u | (opcode & 8) | (opc & 7));
+        else
+            put8(a, e->opc >= 0 ? (opcode & 0xf8u) | (opc & 7) : opcode);
     }
-    if (modrm && e->has_mem)
+    if (e->has_mem)
         put_hmem(a, reg, &e->mem);
     else if (modrm)
         put8(a, 0xc0u | (reg & 7) << 3 | (rm & 7));

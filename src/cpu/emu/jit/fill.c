@@ -14,7 +14,7 @@
 /* A place that reads may remember neighbouring pages too, as far as the TLB knows them
  * and host memory goes on as the guest's does. Finding them takes its time: it is worth
  * it where misses get rarer by WIDE_GAIN; if not, it is tried again after so many looks. */
-#define WIDE_PAGES 24u
+#define WIDE_PAGES JIT_WIDE_PAGES
 #define WIDE_GAIN  4u
 #define WIDE_AGAIN 32u
 
@@ -150,30 +150,33 @@ static void judge(struct emu *c, struct jit_site *s)
 }
 
 /* Is that page in the TLB, read where the one of e is, if both were one? */
-static bool goes_on(struct emu *c, const struct tlb_ent *e, uint64_t lin, unsigned how)
+static bool goes_on(struct emu *c, const struct jit_site *s, const struct tlb_ent *e, uint64_t lin,
+                    unsigned how)
 {
     unsigned i = tlb_index(lin);
     const struct tlb_ent *n = &c->tlb->e[TLB_R][i];
-    return n->tag == lin && n->addend == e->addend && c->tlb->how[TLB_R][i] == how;
+    return n->tag == lin && (lin & s->page_mask) == lin && n->addend == e->addend &&
+           c->tlb->how[TLB_R][i] == how;
 }
 
 /* How many pages below and above *page read as it does; all noted. */
 static void widen(struct emu *c, const struct jit_site *s, const struct tlb_ent *e, unsigned how,
                   uint64_t *lo, uint64_t *hi)
 {
-    while (*hi - *lo < WIDE_PAGES * 4096 && goes_on(c, e, *hi, how)) {
+    while (*hi - *lo < WIDE_PAGES * 4096 && goes_on(c, s, e, *hi, how)) {
         note(c, s->slot, *hi, how);
         *hi += 4096;
     }
-    while (*hi - *lo < WIDE_PAGES * 4096 && goes_on(c, e, *lo - 4096, how)) {
+    while (*hi - *lo < WIDE_PAGES * 4096 && goes_on(c, s, e, *lo - 4096, how)) {
         *lo -= 4096;
         note(c, s->slot, *lo, how);
     }
 }
 
-uint32_t jit_do_fill(struct emu *c, struct jit_site *s, uint64_t lin)
+uint32_t jit_do_fill(struct emu *c, struct jit_site *s, uint64_t sum)
 {
     enum tlb_kind kind = s->write ? TLB_W : TLB_R;
+    uint64_t lin = sum & (s->page_mask | 4095);
     unsigned i = tlb_index(lin);
     const struct tlb_ent *e = &c->tlb->e[kind][i];
 
@@ -182,6 +185,8 @@ uint32_t jit_do_fill(struct emu *c, struct jit_site *s, uint64_t lin)
     if (s->slot != JIT_NO_SLOT && !LOOSE(s->ration))
         judge(c, s);
     if (jit_site_scattered(s))
+        return 0;
+    if ((s->seg && !(c->spans >> s->seg & 1)) || (s->moves && lin != sum))
         return 0;
     if (c->tlb == &c->tlbs->never || (lin & 4095) + s->span > 4096 || (lin + s->at) & s->align)
         return 0;
@@ -204,9 +209,9 @@ uint32_t jit_do_fill(struct emu *c, struct jit_site *s, uint64_t lin)
     note(c, s->slot, lin, how);
     if (LOOSE(s->wide))
         widen(c, s, e, how, &lo, &hi);
-    slot->start = lo - (uint64_t)(int64_t)s->bias;
+    slot->start = lo - (lin - sum) - (uint64_t)(int64_t)s->bias;
     slot->lim = hi - lo - s->span + 1;
-    slot->addend = e->addend;
+    slot->addend = c->fill_addend = e->addend + (lin - sum);
     slot->code = s->write ? c->tlb->wx[i].code : NULL;
     return 1;
 }

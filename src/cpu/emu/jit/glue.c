@@ -55,6 +55,14 @@ static uint32_t go_on(struct emu *c)
     return 1;
 }
 
+/* What translated 32-bit code reaches in host memory depends on it: so it does not hang
+ * on what handlers leave in registers. */
+static void narrow(struct emu *c)
+{
+    if (c->mode & MODE_FLAT)
+        emu_narrow(c);
+}
+
 /* The interpreter goes on with the rest of the block from here. */
 static uint32_t interpret_rest(struct emu *c, const struct jit_site *site)
 {
@@ -111,6 +119,7 @@ uint32_t jit_do_callout(struct emu *c, struct jit_site *site)
         return leave(c);
     }
     c->icount -= site->before + 1u;
+    narrow(c);
     return go_on(c);
 }
 
@@ -149,8 +158,9 @@ static void slot_stored(struct emu *c, const struct jit_slot *slot, uint64_t lin
         code_hit(c->vm, gpa, lines);
 }
 
-uint32_t jit_do_stored(struct emu *c, struct jit_site *site, uint64_t lin)
+uint32_t jit_do_stored(struct emu *c, struct jit_site *site, uint64_t sum)
 {
+    uint64_t lin = sum & (site->page_mask | 4095);
     jit_seen(c);
     count_in(c);
     if (site->slot == JIT_NO_SLOT && !site->size)
@@ -228,6 +238,7 @@ void jit_run(struct emu *c, struct block *b)
     c->block = NULL;
     c->op = NULL;
     c->gpr[R_IPB] = c->rip & PAGE_MASK_4K;
+    narrow(c);
     refuel(c);
     doing(c, VC_DOING_TRANSLATED);
     jit_gates(c->vm->jit)->enter(c, code);

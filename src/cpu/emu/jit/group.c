@@ -20,6 +20,8 @@ struct open {
 };
 
 struct groups {
+    bool code32;
+    int word; /* bytes of a stack's slot */
     struct value reg[G_IP + 1];
     struct open open[OPEN_MAX];
     unsigned nopen, next;
@@ -45,6 +47,15 @@ static bool same_base(const struct groups *g, const struct access *m, const stru
     return *disp == (int32_t)*disp;
 }
 
+static int64_t min_i64(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+static int64_t max_i64(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
 static bool join(struct trans *t, struct groups *g, struct tinsn *ti)
 {
     for (unsigned n = 0; n < g->nopen; n++) {
@@ -52,13 +63,22 @@ static bool join(struct trans *t, struct groups *g, struct tinsn *ti)
         int64_t disp;
         if (!same_base(g, &ti->m, &g->open[n], &lead->m, &disp))
             continue;
-        int64_t lo = disp < lead->lo ? disp : lead->lo;
-        int64_t hi = disp + ti->m.size > lead->hi ? disp + ti->m.size : lead->hi;
-        if (hi - lo > REACH_MAX)
+        int64_t lo = min_i64(lead->lo, disp), hi = max_i64(lead->hi, disp + ti->m.size);
+        int64_t moved = value_of(g, ti->m.base).delta - g->open[n].base.delta;
+        int64_t index = value_of(g, ti->m.index).delta - g->open[n].index.delta;
+        bool moves = g->code32 && (moved || index);
+        if (moves) { /* narrow.c says why */
+            if (ti->m.index >= 0 || ti->m.seg >= 0)
+                continue;
+            lo = min_i64(lo, moved);
+            hi = max_i64(hi, moved + 1);
+        }
+        if (hi - lo > REACH_MAX || hi > INT32_MAX)
             continue;
         lead->lo = (int32_t)lo;
         lead->hi = (int32_t)hi;
         lead->grouped = true;
+        lead->moves |= moves;
         lead->group_write |= ti->m.write;
         ti->lead = (int)g->open[n].lead;
         return true;
@@ -73,7 +93,7 @@ static void lead(struct trans *t, struct groups *g, unsigned i)
     ti->lo = ti->m.disp;
     ti->hi = ti->m.disp + (int32_t)ti->m.size;
     ti->group_write = ti->m.write;
-    ti->grouped = false;
+    ti->grouped = ti->moves = false;
     ti->slot = JIT_NO_SLOT;
     uint64_t phys = (t->block->phys & PAGE_MASK_4K) + ti->off;
     if (jit_scattered(t->jit, phys) || ti->m.disp > INT32_MAX - 64)
@@ -100,7 +120,7 @@ static void forget(struct groups *g, unsigned reg)
 
 static bool adds_constant(const struct tinsn *ti, int64_t *n)
 {
-    if (ti->zop[0].type != ZYDIS_OPERAND_TYPE_REGISTER || ti->op.opsize != 8)
+    if (ti->zop[0].type != ZYDIS_OPERAND_TYPE_REGISTER || ti->op.opsize != insn_word(ti))
         return false;
     bool imm = ti->zop[1].type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
     switch (ti->zi.mnemonic) {
@@ -121,10 +141,10 @@ static void effects(struct groups *g, const struct tinsn *ti)
     int64_t n;
     switch (ti->kind) {
     case T_CALLOUT: /* it may change what memory is seen */ g->nopen = 0; break;
-    case T_PUSH: add(g, 4, -8); return;
+    case T_PUSH: add(g, 4, -g->word); return;
     case T_SYS:
         if (ti->has_access)
-            add(g, 4, -8);
+            add(g, 4, -g->word);
         if (ti->zi.mnemonic == ZYDIS_MNEMONIC_SWAPGS)
             g->nopen = 0;
         if (ti->has_access)
@@ -132,7 +152,7 @@ static void effects(struct groups *g, const struct tinsn *ti)
         break;
     case T_LEAVE: forget(g, 4), forget(g, 5); return;
     case T_POP:
-        add(g, 4, 8);
+        add(g, 4, g->word);
         forget(g, op_gpr(ti->zop[0].reg.value) / 8u);
         return;
     default: break;
@@ -175,10 +195,16 @@ static void of_operand(struct tinsn *ti, const ZydisDecodedOperand *o)
     ti->has_access = true;
 }
 
-static void of_stack(struct tinsn *ti, int base, int32_t disp, bool write)
+/* The slot at its top, or for writing the one below. */
+static void of_stack(struct tinsn *ti, int base, bool write)
 {
-    ti->m = (struct access){
-        .base = base, .index = -1, .disp = disp, .seg = -1, .size = 8, .write = write};
+    unsigned word = insn_word(ti);
+    ti->m = (struct access){.base = base,
+                            .index = -1,
+                            .disp = write ? -(int32_t)word : 0,
+                            .seg = -1,
+                            .size = word,
+                            .write = write};
     ti->has_access = true;
 }
 
@@ -201,14 +227,14 @@ static void find_access(struct tinsn *ti)
             of_operand(ti, &ti->zop[0]);
         break;
     case T_SYS:
-        if (ti->zi.mnemonic == ZYDIS_MNEMONIC_PUSHFQ)
-            of_stack(ti, 4, -8, true);
+        if (ti->zi.mnemonic == ZYDIS_MNEMONIC_PUSHFQ || ti->zi.mnemonic == ZYDIS_MNEMONIC_PUSHFD)
+            of_stack(ti, 4, true);
         break;
     case T_PUSH:
-    case T_CALL: of_stack(ti, 4, -8, true); break;
+    case T_CALL: of_stack(ti, 4, true); break;
     case T_POP:
-    case T_RET: of_stack(ti, 4, 0, false); break;
-    case T_LEAVE: of_stack(ti, 5, 0, false); break;
+    case T_RET: of_stack(ti, 4, false); break;
+    case T_LEAVE: of_stack(ti, 5, false); break;
     default: break;
     }
 }
@@ -227,7 +253,8 @@ static void find_steps(struct trans *t, const struct groups *g, unsigned i)
             continue;
         struct value base = value_of(g, ti->m.base), index = value_of(g, ti->m.index);
         int64_t step = base.delta + (int64_t)((uint64_t)index.delta << ti->m.scale);
-        if (base.version || index.version || step > STEP_MAX || step < -STEP_MAX)
+        if (base.version || index.version || step > STEP_MAX || step < -STEP_MAX ||
+            (g->code32 && !narrow_steps(ti, base.delta, index.delta)))
             continue;
         ti->steps = true;
         ti->step = (int32_t)step;
@@ -236,7 +263,7 @@ static void find_steps(struct trans *t, const struct groups *g, unsigned i)
 
 void trans_accesses(struct trans *t)
 {
-    struct groups g = {.nopen = 0};
+    struct groups g = {.code32 = t->code32, .word = (int)t->word};
     for (unsigned i = 0; i < t->n; i++) {
         struct tinsn *ti = &t->insn[i];
         find_access(ti);
@@ -246,7 +273,8 @@ void trans_accesses(struct trans *t)
             int64_t start = base.delta + (int64_t)((uint64_t)index.delta << ti->m.scale);
             lead(t, &g, i);
             ti->start = (int32_t)start;
-            ti->invariant = !base.version && !index.version && start == (int32_t)start;
+            ti->invariant = !base.version && !index.version && start == (int32_t)start &&
+                            (!t->code32 || narrow_steps(ti, base.delta, index.delta));
         }
         effects(&g, ti);
         if ((ti->kind == T_JCC || ti->kind == T_JMP) && ti->op.disp == (int64_t)t->start)

@@ -237,6 +237,17 @@ void put_copy(struct trans *t, struct tinsn *ti, unsigned i)
 
 /* ---- the stack --------------------------------------------------------------------- */
 
+void put_sp(struct trans *t, int32_t n)
+{
+    lea_disp_w(&t->a, !t->code32, H_R9, H_R9, n);
+}
+
+/* mov of a slot of the stack. */
+static void put_slot(struct trans *t, unsigned opcode, unsigned reg, const struct hmem *h)
+{
+    hmem_op_w(&t->a, !t->code32, opcode, reg, h);
+}
+
 static struct cold *stack_check(struct trans *t, struct tinsn *ti, unsigned i)
 {
     if (access_clobbers(t, i))
@@ -253,7 +264,7 @@ static struct cold *put_pushed(struct trans *t, struct tinsn *ti, unsigned i)
     if (k->site) /* the check of the stack is left out */
         k->site->group = ti->grouped;
     struct hmem h = put_operand(t, &m);
-    hmem_op(&t->a, 0x8b, H_R10, &h);
+    put_slot(t, 0x8b, H_R10, &h);
     gs_store(&t->a, H_R10, EMU_OFF(jit_tmp));
     return k;
 }
@@ -267,19 +278,18 @@ static void put_push(struct trans *t, struct tinsn *ti, unsigned i)
     struct hmem h = put_operand(t, &ti->m);
     if (memory) {
         gs_load(a, H_R10, EMU_OFF(jit_tmp));
-        hmem_op(a, 0x89, H_R10, &h);
+        put_slot(t, 0x89, H_R10, &h);
     } else if (ti->zop[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE) {
-        put8(a, 0x48u | hmem_rex(&h)), put8(a, 0xc7); /* mov qword [h], imm32 */
-        put_hmem(a, 0, &h);
+        put_slot(t, 0xc7, 0, &h); /* mov [h], imm32 */
         put32(a, (uint32_t)ti->op.imm);
     } else {
         int guest = op_gpr(ti->zop[0].reg.value) / 8;
         unsigned from = homed(guest) ? (unsigned)H_R10 : host_reg(guest);
         if (homed(guest))
             gs_load(a, H_R10, GPR_OFF((unsigned)guest));
-        hmem_op(a, 0x89, from, &h);
+        put_slot(t, 0x89, from, &h);
     }
-    lea_disp(a, H_R9, H_R9, -8);
+    put_sp(t, -(int32_t)t->word);
     struct access now = ti->m;
     now.disp = 0;
     if (!access_free(t, i))
@@ -295,9 +305,9 @@ static void put_pop(struct trans *t, struct tinsn *ti, unsigned i)
     int guest = op_gpr(ti->zop[0].reg.value) / 8;
     unsigned to = homed(guest) ? (unsigned)H_R10 : host_reg(guest);
     struct hmem h = put_operand(t, &ti->m);
-    hmem_op(a, 0x8b, to, &h);
+    put_slot(t, 0x8b, to, &h);
     if (guest != 4)
-        lea_disp(a, H_R9, H_R9, 8);
+        put_sp(t, (int32_t)t->word);
     if (homed(guest))
         gs_store(a, H_R10, GPR_OFF((unsigned)guest));
     finish_cold(t, k, ti);
@@ -308,8 +318,8 @@ static void put_leave(struct trans *t, struct tinsn *ti, unsigned i)
     struct asmbuf *a = &t->a;
     struct cold *k = stack_check(t, ti, i);
     struct hmem h = put_operand(t, &ti->m);
-    hmem_op(a, 0x8b, H_R10, &h);
-    lea_disp(a, H_R9, H_RBP, 8);
+    put_slot(t, 0x8b, H_R10, &h);
+    lea_disp_w(a, !t->code32, H_R9, H_RBP, (int32_t)t->word);
     mov_reg(a, H_RBP, H_R10);
     finish_cold(t, k, ti);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The translator: 64-bit guest code to host code of the same instruction set.
+ * The translator: 64-bit and flat 32-bit guest code to host code of the same
+ * instruction set.
  *
  * While translated code runs, guest registers live in host registers: the same
  * number for rax rcx rdx rbx rbp rsi rdi r12-r15, host r9 for the guest's rsp;
@@ -57,6 +58,8 @@ struct jit_slot {
     ((uint32_t)(JIT_SLOTS_OFF + (size_t)(n) * sizeof(struct jit_slot) +                            \
                 offsetof(struct jit_slot, field)))
 #define JIT_NO_SLOT UINT32_MAX
+/* What lies in as many pages, if they are next to each other in the host as well. */
+#define JIT_WIDE_PAGES 24u
 static inline struct jit_slot *jit_slot(struct emu *c, uint32_t n)
 {
     return (struct jit_slot *)((uint8_t *)c + JIT_SLOTS_OFF) + n;
@@ -87,12 +90,16 @@ struct jit_site {
     uint64_t phys;    /* of the instruction */
     uint64_t since;   /* icount at the last look at its misses */
     uint64_t between; /* instructions between two looks, before it got wide */
+    /* Of linear addresses, their pages' bits: 32-bit code has fewer. What registers and
+     * displacement add up to there may be off by multiples of 4 GiB. */
+    uint64_t page_mask;
     uint32_t slot;    /* JIT_NO_SLOT: its check goes through the soft TLB */
     int32_t bias;     /* of what is checked against the base address */
     uint16_t span;    /* bytes checked at once */
     uint16_t size;    /* of its own access, */
     uint16_t at;      /* which begins so far into what is checked, */
     uint8_t align;    /* and must be aligned to this + 1 */
+    uint8_t seg;      /* in 32-bit code: SEG_FS or SEG_GS, which may have a limit; else 0 */
     uint8_t before;   /* instructions of the block done before it */
     uint8_t ration;   /* misses until the next look */
     uint8_t scatters; /* looks in a row that found it to scatter */
@@ -100,7 +107,8 @@ struct jit_site {
     bool wide;        /* remembers several pages */
     bool write;       /* the check is for writing, */
     bool writes;      /* and so is the access itself */
-    bool group;       /* the check stands for later accesses too */
+    bool group;       /* the check stands for later accesses too, */
+    bool moves;       /* and for 32-bit registers that change between them */
     bool always;      /* not translated: interpreted each time */
     bool stays;       /* the block is left after it in any case */
     bool shadow;      /* STI was before it */
@@ -197,8 +205,9 @@ uint32_t jit_slot_new(struct jit *jit);
 #define JIT_FUEL 1024u
 uint32_t jit_do_simd_on(struct emu *c, struct jit_site *site);
 uint32_t jit_do_callout(struct emu *c, struct jit_site *site);
-uint32_t jit_do_stored(struct emu *c, struct jit_site *site, uint64_t lin);
-uint32_t jit_do_fill(struct emu *c, struct jit_site *site, uint64_t lin);
+/* sum: the linear address, or in 32-bit code what has its lower half. */
+uint32_t jit_do_stored(struct emu *c, struct jit_site *site, uint64_t sum);
+uint32_t jit_do_fill(struct emu *c, struct jit_site *site, uint64_t sum);
 op_fn op_jit_return;
 
 /* liveness: flags an instruction reads, surely writes. */
@@ -206,6 +215,6 @@ void flags_effect(const ZydisDecodedInstruction *zi, const ZydisDecodedOperand *
                   uint32_t *def);
 /* Which flags may be read at `off` of the page before they are written. Adds the
  * lines it looked at. */
-uint32_t flags_live_at(const uint8_t *page, unsigned off, uint64_t *lines);
+uint32_t flags_live_at(const ZydisDecoder *dec, const uint8_t *page, unsigned off, uint64_t *lines);
 
 #endif

@@ -69,17 +69,15 @@ static bool shows_flags(const ZydisDecodedInstruction *zi, const ZydisDecodedOpe
     return false;
 }
 
-uint32_t flags_live_at(const uint8_t *page, unsigned off, uint64_t *lines)
+uint32_t flags_live_at(const ZydisDecoder *dec, const uint8_t *page, unsigned off, uint64_t *lines)
 {
-    ZydisDecoder dec;
     ZydisDecodedInstruction zi;
     ZydisDecodedOperand zop[ZYDIS_MAX_OPERAND_COUNT];
     uint32_t live = 0, known = 0;
 
-    ZydisDecoderInit(&dec, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
     for (unsigned i = 0; i < LOOK && off < 4096 && known != FL_ARITH; i++) {
         uint32_t use, def;
-        if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&dec, page + off, 4096 - off, &zi, zop)))
+        if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(dec, page + off, 4096 - off, &zi, zop)))
             break;
         *lines |= BIT64(off >> 6) | BIT64((off + zi.length - 1) >> 6);
         if (shows_flags(&zi, zop))

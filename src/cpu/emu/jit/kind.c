@@ -49,6 +49,7 @@ static bool is_copyable(const ZydisDecodedInstruction *zi)
     case ZYDIS_MNEMONIC_XCHG:
     case ZYDIS_MNEMONIC_XADD:
     case ZYDIS_MNEMONIC_CMPXCHG:
+    case ZYDIS_MNEMONIC_CMPXCHG8B:
     case ZYDIS_MNEMONIC_CMPXCHG16B:
     case ZYDIS_MNEMONIC_ANDN:
     case ZYDIS_MNEMONIC_BEXTR:
@@ -129,7 +130,8 @@ static bool moves_its_address(const struct tinsn *ti, const ZydisDecodedOperand 
 
 bool address_possible(const struct tinsn *ti, const ZydisDecodedOperand *m)
 {
-    return ti->zi.address_width == 64 && ti->op.disp == (int32_t)ti->op.disp &&
+    return ti->zi.address_width == 8 * insn_word(ti) &&
+           (code64_insn(ti) ? ti->op.disp == (int32_t)ti->op.disp : ti->op.seg != SEG_CS) &&
            (m->mem.type == ZYDIS_MEMOP_TYPE_MEM || m->mem.type == ZYDIS_MEMOP_TYPE_AGEN);
 }
 
@@ -141,7 +143,9 @@ static bool can_copy(const struct tinsn *ti, bool vector, bool x87)
     if (!encoding_of(&e, &ti->zi, ti->zop, ti->bytes))
         return false;
     if (m && (!address_possible(ti, m) || ti->op.msize > most || !ti->op.msize ||
-              !(ti->zi.attributes & ZYDIS_ATTRIB_HAS_MODRM) || moves_its_address(ti, m)))
+              moves_its_address(ti, m)))
+        return false;
+    if (!code64_insn(ti) && !narrow_same(ti))
         return false;
     /* Beside memory AH changes places with AL, which must not be named as well. */
     if (e.high8 &&
@@ -212,10 +216,12 @@ bool trans_must_align(const struct tinsn *ti)
     }
 }
 
-static bool gpr64(const ZydisDecodedOperand *o)
+/* A general register that is as wide as addresses. */
+static bool word_gpr(const struct tinsn *ti, const ZydisDecodedOperand *o)
 {
     return o->type == ZYDIS_OPERAND_TYPE_REGISTER &&
-           ZydisRegisterGetClass(o->reg.value) == ZYDIS_REGCLASS_GPR64;
+           ZydisRegisterGetClass(o->reg.value) ==
+               (code64_insn(ti) ? ZYDIS_REGCLASS_GPR64 : ZYDIS_REGCLASS_GPR32);
 }
 
 static enum trans_kind branch_kind(const struct tinsn *ti)
@@ -223,9 +229,11 @@ static enum trans_kind branch_kind(const struct tinsn *ti)
     bool relative = ti->zop[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
     bool near = ti->zi.meta.branch_type == ZYDIS_BRANCH_TYPE_NEAR ||
                 ti->zi.meta.branch_type == ZYDIS_BRANCH_TYPE_SHORT;
-    bool indirect = near && ((gpr64(&ti->zop[0]) && op_gpr(ti->zop[0].reg.value) / 8 != 4) ||
-                             (ti->zop[0].type == ZYDIS_OPERAND_TYPE_MEMORY && ti->op.msize == 8 &&
-                              address_possible(ti, &ti->zop[0])));
+    bool indirect = near && ((word_gpr(ti, &ti->zop[0]) && op_gpr(ti->zop[0].reg.value) / 8 != 4) ||
+                             (ti->zop[0].type == ZYDIS_OPERAND_TYPE_MEMORY &&
+                              ti->op.msize == insn_word(ti) && address_possible(ti, &ti->zop[0])));
+    if (ti->op.opsize != insn_word(ti)) /* IP of 16 bits */
+        return T_END;
     switch (ti->zi.mnemonic) {
     case ZYDIS_MNEMONIC_JMP: return relative ? T_JMP : indirect ? T_JMP_IND : T_END;
     case ZYDIS_MNEMONIC_CALL: return relative ? T_CALL : indirect ? T_CALL_IND : T_END;
@@ -250,8 +258,8 @@ enum trans_kind trans_kind(struct emu *c, const struct tinsn *ti)
     case ZYDIS_MNEMONIC_LEA:
         return address_possible(ti, &ti->zop[1]) && ti->zi.operand_width >= 32 ? T_LEA : T_CALLOUT;
     case ZYDIS_MNEMONIC_PUSH:
-        if (ti->op.opsize == 8 &&
-            (gpr64(&ti->zop[0]) || ti->zop[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE ||
+        if (ti->op.opsize == insn_word(ti) &&
+            (word_gpr(ti, &ti->zop[0]) || ti->zop[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE ||
              (ti->zop[0].type == ZYDIS_OPERAND_TYPE_MEMORY && address_possible(ti, &ti->zop[0]))))
             return T_PUSH;
         return T_CALLOUT;
@@ -260,8 +268,9 @@ enum trans_kind trans_kind(struct emu *c, const struct tinsn *ti)
         const ZydisDecodedOperand *m = trans_memory(ti);
         return !m || address_possible(ti, m) ? T_DIV : T_CALLOUT;
     }
-    case ZYDIS_MNEMONIC_LEAVE: return ti->op.opsize == 8 ? T_LEAVE : T_CALLOUT;
-    case ZYDIS_MNEMONIC_POP: return ti->op.opsize == 8 && gpr64(&ti->zop[0]) ? T_POP : T_CALLOUT;
+    case ZYDIS_MNEMONIC_LEAVE: return ti->op.opsize == insn_word(ti) ? T_LEAVE : T_CALLOUT;
+    case ZYDIS_MNEMONIC_POP:
+        return ti->op.opsize == insn_word(ti) && word_gpr(ti, &ti->zop[0]) ? T_POP : T_CALLOUT;
     default: break;
     }
     if (ti->zi.meta.category == ZYDIS_CATEGORY_PREFETCH)

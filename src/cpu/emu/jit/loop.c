@@ -128,6 +128,8 @@ static void put_turns(struct trans *t, unsigned i)
     const uint8_t *checked = t->loop.start + a->to_exec;
 
     put_linear(t, &ti->m, H_R11, ti->start);
+    if (t->code32 && (ti->start || ti->step))
+        put_narrow_turn(t, checked);
     gs_op(a, true, 0x2b, H_R11, JIT_SLOT_OFF(ti->slot, start));
     gs_op(a, true, 0x3b, H_R11, JIT_SLOT_OFF(ti->slot, lim));
     jump_cc(a, 3, checked); /* jae */

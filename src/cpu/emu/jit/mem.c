@@ -35,11 +35,33 @@ void put_linear(struct trans *t, const struct access *m, unsigned to, int32_t di
         gs_op(a, true, 0x03, to, SEG_BASE(m->seg));
 }
 
+/* r11 += the linear address, of 32 bits. */
+static void put_narrow_operand(struct trans *t, const struct access *m)
+{
+    struct asmbuf *a = &t->a;
+    struct hmem h = {address_reg(t, m->base, H_R10), -1, 0, m->disp, false};
+    if (m->seg >= 0) {
+        gs_load(a, H_R10, SEG_BASE(m->seg));
+        if (h.base >= 0)
+            hmem_op(a, 0x8d, H_R10, &(struct hmem){H_R10, h.base, 0, 0, false});
+        h.base = H_R10;
+    }
+    h.index = address_reg(t, m->index, H_R10);
+    h.scale = m->scale;
+    hmem_op_w(a, false, 0x8d, H_R10, &h);
+    hmem_op(a, 0x8d, H_R11, &(struct hmem){H_R11, H_R10, 0, 0, false});
+}
+
 struct hmem put_operand(struct trans *t, const struct access *m)
 {
     struct asmbuf *a = &t->a;
     struct hmem h = {H_R11, -1, 0, m->disp, false};
 
+    if (t->code32 && t->slot == JIT_NO_SLOT) {
+        put_narrow_operand(t, m);
+        h.disp = 0;
+        return h;
+    }
     if (m->seg >= 0) {
         gs_load(a, H_R10, SEG_BASE(m->seg));
         hmem_op(a, 0x8d, H_R11, &(struct hmem){H_R11, H_R10, 0, 0, false});
@@ -83,11 +105,8 @@ void put_lea(struct trans *t, struct tinsn *ti)
         .seg = -1,
     };
     put_linear(t, &m, to, (int32_t)ti->op.disp);
-    if (ti->zi.operand_width == 32) { /* mov to32, to32 */
-        if (to >= 8)
-            put8(a, 0x45);
-        put8(a, 0x89), put8(a, 0xc0u | (to & 7) << 3 | (to & 7));
-    }
+    if (ti->zi.operand_width == 32)
+        zero_upper(a, to);
     if (homed(guest))
         gs_store(a, to, GPR_OFF((unsigned)guest));
 }
@@ -105,6 +124,11 @@ static struct cold *fill_cold(struct trans *t, unsigned i, const struct access *
         k->site->ration = 1;
         k->site->span = (uint16_t)m->size;
         k->site->write = k->site->writes = m->write;
+    }
+    if (t->code32 && m->seg >= 0) {
+        k->from2 = put_narrow_seg(t, m->seg);
+        if (k->site)
+            k->site->seg = (uint8_t)m->seg;
     }
     return k;
 }
@@ -131,6 +155,8 @@ static struct cold *check_tlb(struct trans *t, unsigned i, const struct access *
     int32_t off = SET_OFF(m->write ? TLB_W : TLB_R);
 
     put_linear(t, m, H_R10, m->disp);
+    if (t->code32)
+        zero_upper(a, H_R10);
     mov_reg(a, H_R11, H_R10);
     put8(a, 0x41), put8(a, 0xc1), put8(a, 0xeb), put8(a, 8); /* shr r11d, 8 */
     put8(a, 0x41), put8(a, 0x81), put8(a, 0xe3);             /* and r11d, index */
@@ -181,6 +207,7 @@ struct cold *put_check(struct trans *t, unsigned i, const struct access *m)
         if (k->site) {
             k->site->writes = ti->m.write;
             k->site->group = ti->grouped;
+            k->site->moves = ti->moves;
             k->site->at = (uint16_t)(ti->m.disp - ti->lo);
         }
     }

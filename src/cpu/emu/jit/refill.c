@@ -7,16 +7,24 @@
 
 #define SITE_OFF(field) ((uint8_t)offsetof(struct jit_site, field))
 _Static_assert(offsetof(struct jit_site, op) < 128 && TLB_R == 0 && TLB_W == 1 &&
-                   offsetof(struct tlb_set, e) == 0 && sizeof(struct jit_slot) == 32,
+                   offsetof(struct tlb_set, e) == 0 && sizeof(struct jit_slot) == 32 &&
+                   offsetof(struct jit_site, seg) == offsetof(struct jit_site, align) + 1,
                "what emit_refill counts on");
 #define TLB_AT(field, kind) /* beside e[kind], at its stride */                                    \
     ((int32_t)offsetof(struct tlb_set, field) - (int32_t)((kind)*TLB_N * sizeof(struct tlb_ent)))
 
-/* Notes in the log at rdi the page of r10, of 1 << shift bytes. Clobbers rax, rbx. */
+/* reg = the page of r10. */
+static void put_sum_page(struct asmbuf *a, unsigned reg)
+{
+    mov_reg(a, reg, H_R10);
+    put8(a, 0x48), put8(a, 0x81), put8(a, 0xe0u | reg), put32(a, 0xfffff000u); /* and */
+}
+
+/* Notes in the log at rdi the linear page in rdx, of 1 << shift bytes. Clobbers rax, rbx. */
 static void put_hash_bit(struct asmbuf *a, unsigned shift, uint64_t hash)
 {
     mov_imm64(a, H_RBX, hash);
-    mov_reg(a, H_RAX, H_R10);
+    mov_reg(a, H_RAX, H_RDX);
     put8(a, 0x48), put8(a, 0xc1), put8(a, 0xe8), put8(a, shift); /* shr rax */
     put8(a, 0x48), put8(a, 0x0f), put8(a, 0xaf), put8(a, 0xc3);  /* imul rax, rbx */
     put8(a, 0x48), put8(a, 0xc1), put8(a, 0xe8), put8(a, 64 - JIT_LOG_PAGE_BITS);
@@ -29,17 +37,18 @@ static void put_hash_bit(struct asmbuf *a, unsigned shift, uint64_t hash)
 void emit_refill(struct asmbuf *a)
 {
     static const uint8_t kept[] = {H_RAX, H_RCX, H_RDX, H_RBX, H_RSI, H_RDI};
-    uint8_t *slow[9]; /* the places that give up */
+    uint8_t *slow[10]; /* the places that give up */
     unsigned n = 0;
 
     for (unsigned i = 0; i < ARRAY_LEN(kept); i++)
         push_pop(a, 0x50, kept[i]);
-    /* A slot, no look at its misses due, no alignment to check, one page. */
+    /* A slot, no look at its misses due, no alignment nor segment to check, one page. */
     put8(a, 0x41), put8(a, 0x83), put8(a, 0x7b), put8(a, SITE_OFF(slot)), put8(a, 0xff); /* cmp */
     slow[n++] = jump_cc(a, 4, NULL);
     put8(a, 0x41), put8(a, 0x80), put8(a, 0x6b), put8(a, SITE_OFF(ration)), put8(a, 1); /* sub */
     slow[n++] = jump_cc(a, 6, NULL);                                                    /* jbe */
-    put8(a, 0x41), put8(a, 0x80), put8(a, 0x7b), put8(a, SITE_OFF(align)), put8(a, 0);  /* cmp */
+    put8(a, 0x66), put8(a, 0x41), put8(a, 0x83), put8(a, 0x7b); /* cmp word: and seg */
+    put8(a, SITE_OFF(align)), put8(a, 0);
     slow[n++] = jump_cc(a, 5, NULL);
     put8(a, 0x41), put8(a, 0x80), put8(a, 0x7b), put8(a, SITE_OFF(wide)), put8(a, 0); /* cmp */
     slow[n++] = jump_cc(a, 5, NULL);
@@ -55,10 +64,17 @@ void emit_refill(struct asmbuf *a)
     put32(a, (uint32_t)offsetof(struct tlb_set, how));
     put8(a, 0xc1), put8(a, 0xe1), put8(a, 4); /* shl ecx, 4 */
     reg_op(a, 0x01, H_RCX, H_RDX);            /* add rcx, rdx */
+    /* rdx = the linear page */
     mov_reg(a, H_RDX, H_R10);
-    put8(a, 0x48), put8(a, 0x81), put8(a, 0xe2), put32(a, 0xfffff000u); /* and rdx, -4096 */
+    mem_op(a, 0x23, H_RDX, H_R11, SITE_OFF(page_mask)); /* and */
     mem_op(a, 0x3b, H_RDX, H_RCX, offsetof(struct tlb_ent, tag));
     slow[n++] = jump_cc(a, 5, NULL);
+    put_sum_page(a, H_RAX);
+    reg_op(a, 0x39, H_RAX, H_RDX); /* cmp rax, rdx */
+    uint8_t *same = jump_cc(a, 4, NULL);
+    put8(a, 0x41), put8(a, 0x80), put8(a, 0x7b), put8(a, SITE_OFF(moves)), put8(a, 0); /* cmp */
+    slow[n++] = jump_cc(a, 5, NULL);
+    patch_here(a, same);
     /* all in the page */
     put8(a, 0x44), put8(a, 0x89), put8(a, 0xd0); /* mov eax, r10d */
     put8(a, 0x25), put32(a, 4095);               /* and eax */
@@ -89,12 +105,14 @@ void emit_refill(struct asmbuf *a)
     put8(a, 0x41), put8(a, 0x8b), put8(a, 0x7b), put8(a, SITE_OFF(slot)); /* mov edi, slot */
     put8(a, 0x48), put8(a, 0xc1), put8(a, 0xe7), put8(a, 5);              /* shl rdi, 5 */
     gs_op(a, true, 0x03, H_RDI, EMU_OFF(self));
+    put_sum_page(a, H_RSI);
+    reg_op(a, 0x29, H_RDX, H_RSI); /* sub rdx, rsi: by how much the sum is off */
     put8(a, 0x49), put8(a, 0x63), put8(a, 0x43), put8(a, SITE_OFF(bias)); /* movsxd rax */
-    reg_op(a, 0x29, H_RDX, H_RAX);                                        /* sub rdx, rax */
-    mem_op(a, 0x89, H_RDX, H_RDI, (int32_t)JIT_SLOT_OFF(0, start));
-    put8(a, 0x41), put8(a, 0x0f), put8(a, 0xb7), put8(a, 0x53), put8(a, SITE_OFF(span));
+    reg_op(a, 0x29, H_RSI, H_RAX);                                        /* sub rsi, rax */
+    mem_op(a, 0x89, H_RSI, H_RDI, (int32_t)JIT_SLOT_OFF(0, start));
+    put8(a, 0x41), put8(a, 0x0f), put8(a, 0xb7), put8(a, 0x73), put8(a, SITE_OFF(span));
     put8(a, 0xb8), put32(a, 4097); /* mov eax */
-    put8(a, 0x29), put8(a, 0xd0);  /* sub eax, edx */
+    put8(a, 0x29), put8(a, 0xf0);  /* sub eax, esi */
     mem_op(a, 0x89, H_RAX, H_RDI, (int32_t)JIT_SLOT_OFF(0, lim));
     put8(a, 0x41), put8(a, 0x80), put8(a, 0x7b), put8(a, SITE_OFF(write)), put8(a, 0); /* cmp */
     uint8_t *reads = jump_cc(a, 4, NULL);
@@ -102,6 +120,7 @@ void emit_refill(struct asmbuf *a)
     mem_op(a, 0x89, H_RAX, H_RDI, (int32_t)JIT_SLOT_OFF(0, code));
     patch_here(a, reads);
     mem_op(a, 0x8b, H_R11, H_RCX, offsetof(struct tlb_ent, addend));
+    reg_op(a, 0x01, H_R11, H_RDX); /* add r11, rdx */
     mem_op(a, 0x89, H_R11, H_RDI, (int32_t)JIT_SLOT_OFF(0, addend));
     gs_op(a, true, 0xff, 0, EMU_OFF(stats) + offsetof(struct vc_stats, check_misses)); /* inc */
     gs_op(a, true, 0xff, 0, EMU_OFF(stats) + offsetof(struct vc_stats, check_hits));

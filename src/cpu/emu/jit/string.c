@@ -103,8 +103,8 @@ const uint8_t *emit_string(struct asmbuf *a, enum jit_string form, unsigned size
 
 static bool form_of(const struct tinsn *ti, enum jit_string *form)
 {
-    if (ti->zi.meta.category != ZYDIS_CATEGORY_STRINGOP || ti->op.asize != 8 ||
-        ti->op.seg == SEG_FS || ti->op.seg == SEG_GS)
+    if (ti->zi.meta.category != ZYDIS_CATEGORY_STRINGOP || ti->op.asize != insn_word(ti) ||
+        ti->op.seg == SEG_CS || ti->op.seg == SEG_FS || ti->op.seg == SEG_GS)
         return false;
     switch (ti->zi.mnemonic) {
     case ZYDIS_MNEMONIC_MOVSB:
@@ -137,6 +137,8 @@ bool put_string(struct trans *t, struct tinsn *ti, unsigned i)
     struct cold *k = trans_cold_new(t, i, COLD_CALLOUT);
     k->from = jump_cc(a, 2, NULL); /* jc */
     k->site = trans_site(t, i);
+    if (t->code32) /* where the last page was passed */
+        zero_upper(a, H_RSI), zero_upper(a, H_RDI);
     if (form != JIT_LODS) {
         put8(a, 0x49), put8(a, 0x83), put8(a, 0x3b), put8(a, 0); /* cmp qword [r11], 0 */
         struct cold *s = trans_cold_new(t, i, COLD_STORED);

@@ -22,6 +22,7 @@ bool trans_sys(const struct emu *c, const struct tinsn *ti)
     case ZYDIS_MNEMONIC_PAUSE: return true;
     case ZYDIS_MNEMONIC_RDTSC:
     case ZYDIS_MNEMONIC_RDTSCP:
+    case ZYDIS_MNEMONIC_PUSHFD:
     case ZYDIS_MNEMONIC_PUSHFQ: return !c->lockstep; /* both sides see the same */
     default: return segment_read(ti);
     }
@@ -149,8 +150,8 @@ static void put_pushf(struct trans *t, struct tinsn *ti, unsigned i)
     gs_op(a, false, 0x0b, H_R10, EMU_OFF(rflags));            /* or r10d */
     put8(a, 0x41), put8(a, 0x81), put8(a, 0xe2);              /* and r10d */
     put32(a, ~(FL_VM | FL_RF));
-    hmem_op(a, 0x89, H_R10, &h);
-    lea_disp(a, H_R9, H_R9, -8);
+    hmem_op_w(a, !t->code32, 0x89, H_R10, &h);
+    put_sp(t, -(int32_t)t->word);
     struct access now = ti->m;
     now.disp = 0;
     if (!access_free(t, i))
@@ -186,6 +187,7 @@ void put_sys(struct trans *t, struct tinsn *ti, unsigned i)
     switch (ti->zi.mnemonic) {
     case ZYDIS_MNEMONIC_MOV: put_segment_read(t, ti); return;
     case ZYDIS_MNEMONIC_PAUSE: put8(&t->a, 0xf3), put8(&t->a, 0x90); return;
+    case ZYDIS_MNEMONIC_PUSHFD:
     case ZYDIS_MNEMONIC_PUSHFQ: put_pushf(t, ti, i); return;
     default: break;
     }

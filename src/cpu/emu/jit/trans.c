@@ -12,7 +12,7 @@
 
 static bool is_jcc(const struct tinsn *t)
 {
-    return t->zi.meta.category == ZYDIS_CATEGORY_COND_BR &&
+    return t->op.opsize == insn_word(t) && t->zi.meta.category == ZYDIS_CATEGORY_COND_BR &&
            t->zop[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE &&
            (t->zi.opcode_map == ZYDIS_OPCODE_MAP_0F ? (t->zi.opcode & 0xf0) == 0x80
                                                     : (t->zi.opcode & 0xf0) == 0x70);
@@ -32,9 +32,7 @@ static void adopt(struct tinsn *ti, const struct op *op, unsigned piece)
 /* Pieces up to branches, one after the other while they fall through. */
 static void decode(struct trans *t, const uint8_t *bytes, unsigned avail)
 {
-    ZydisDecoder dec;
     unsigned at = 0;
-    ZydisDecoderInit(&dec, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
     for (bool more = true; more && at < avail && t->n < TRANS_MAX;) {
         struct decode_out *out = t->c->decoded;
         unsigned room = TRANS_MAX - t->n;
@@ -46,8 +44,8 @@ static void decode(struct trans *t, const uint8_t *bytes, unsigned avail)
         for (unsigned i = 0; i < out->nops; i++) {
             struct tinsn *ti = &t->insn[t->n];
             ti->bytes = bytes + at + out->op[i].off;
-            if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&dec, ti->bytes, avail - at - out->op[i].off,
-                                                     &ti->zi, ti->zop))) {
+            if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(
+                    &t->dec, ti->bytes, avail - at - out->op[i].off, &ti->zi, ti->zop))) {
                 t->undecodable = true;
                 break;
             }
@@ -70,7 +68,7 @@ static uint32_t live_at_ip(struct trans *t, int64_t off)
 {
     if (off < 0 || off > 4095)
         return FL_ARITH;
-    return flags_live_at(t->page, (unsigned)off, t->lines);
+    return flags_live_at(&t->dec, t->page, (unsigned)off, t->lines);
 }
 
 static void liveness(struct trans *t)
@@ -144,6 +142,9 @@ struct jit_block *jit_translate(struct emu *c, struct block *b, const uint8_t *p
     t->block = b;
     t->jit = jit;
     t->gates = jit_gates(jit);
+    decoder_init(c, &t->dec);
+    t->code32 = (c->mode & MODE_CODE_MASK) == MODE_CODE32;
+    t->word = t->code32 ? 4 : 8;
     t->start = (unsigned)(b->phys & 4095);
     guest_copy(t->page, page, sizeof t->page);
     t->lines = lines;

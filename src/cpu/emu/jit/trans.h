@@ -59,6 +59,7 @@ struct tinsn {
     int32_t lo, hi;   /* of a lead: bytes that the group reaches from its base */
     bool group_write; /* of a lead: some access of the group writes */
     bool grouped;     /* of a lead: it has followers */
+    bool moves;       /* of a lead in 32-bit code: with a base register changed meanwhile */
     uint32_t slot;    /* of a lead */
     /* Of a lead in a loop: is its base but a constant off that at the loop's start?
      * Then start is the constant, and when it steps, it grows by step in each turn. */
@@ -137,6 +138,9 @@ struct trans {
     struct jit *jit;
     const struct jit_gates *gates;
     struct asmbuf a;
+    ZydisDecoder dec;
+    bool code32;   /* flat 32-bit code: narrow.c */
+    unsigned word; /* bytes of the stack's slots and of addresses: 8, or 4 */
     uint8_t *entry;
     uint64_t *lines;
     unsigned start, end; /* offsets in the page */
@@ -177,6 +181,25 @@ uint8_t trans_simd(const struct tinsn *ti); /* JIT_SIMD_* that it needs */
 bool trans_must_align(const struct tinsn *ti);
 bool address_possible(const struct tinsn *ti, const ZydisDecodedOperand *m);
 
+/* ---- narrow.c: 32-bit code ----------------------------------------------------------- */
+static inline bool code64_insn(const struct tinsn *ti)
+{
+    return ti->zi.machine_mode == ZYDIS_MACHINE_MODE_LONG_64;
+}
+static inline unsigned insn_word(const struct tinsn *ti)
+{
+    return code64_insn(ti) ? 8 : 4;
+}
+/* Do its bytes mean the same in 64-bit mode, or does encode.c know better? */
+bool narrow_same(const struct tinsn *ti);
+/* A jump taken when FS or GS is not as native accesses need it. */
+uint8_t *put_narrow_seg(struct trans *t, int seg);
+/* r11: registers of an access that a loop advances. To `elsewhere` unless none of them can
+ * pass 0 or 4 GiB while the access stays in its page. */
+void put_narrow_turn(struct trans *t, const uint8_t *elsewhere);
+/* May a loop advance the access? base, index: what was added to its registers. */
+bool narrow_steps(const struct tinsn *ti, int64_t base, int64_t index);
+
 /* ---- group.c: which accesses share a check ------------------------------------------ */
 void trans_accesses(struct trans *t);
 /* Of an operand in memory. */
@@ -190,7 +213,7 @@ struct cold *put_check(struct trans *t, unsigned i, const struct access *m);
 bool access_free(const struct trans *t, unsigned i);
 /* Will the instruction's access have to write code that clobbers flags? */
 bool access_clobbers(const struct trans *t, unsigned i);
-/* The host operand, once r11 is the addend. May use r10, keeps flags. */
+/* The host operand, once r11 is the addend of the last check. May use r10, keeps flags. */
 struct hmem put_operand(struct trans *t, const struct access *m);
 /* r11 alone, so that r10 is free. */
 void put_collapse(struct trans *t, struct hmem *m);
@@ -226,6 +249,8 @@ void trans_cold(struct trans *t);
 void put_fuel(struct asmbuf *a, unsigned n);
 /* r10 = the guest IP of an offset of the page. */
 void put_ip(struct trans *t, int64_t off);
+/* Adds to the guest's stack pointer; keeps flags. */
+void put_sp(struct trans *t, int32_t n);
 
 /* ---- flags to and from memory ----------------------------------------------------- */
 void put_flags_save(struct trans *t);

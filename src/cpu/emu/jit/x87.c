@@ -33,14 +33,29 @@ bool trans_x87(const struct tinsn *ti)
 
 /* ---- the pointers ----------------------------------------------------------------- */
 
+/* An offset, which outside 64-bit mode is of 32 bits and has the selector beside it. */
+static void put_pointer(struct trans *t, unsigned from, uint32_t to, unsigned seg)
+{
+    struct asmbuf *a = &t->a;
+    gs_op(a, !t->code32, 0x89, from, to);
+    if (!t->code32)
+        return;
+    put8(a, 0x65), put8(a, 0x44), put8(a, 0x0f), put8(a, 0xb7); /* movzx r11d, word */
+    put8(a, 0x1c), put8(a, 0x25);
+    put32(a,
+          EMU_OFF(seg) + seg * (uint32_t)sizeof(struct seg) + (uint32_t)offsetof(struct seg, sel));
+    gs_op(a, false, 0x89, H_R11, to + 4);
+}
+
 static void put_data_pointer(struct trans *t)
 {
     if (!t->x87.data)
         return;
-    struct access m = t->insn[t->x87.data - 1].m;
-    m.seg = -1; /* an offset in the segment */
+    const struct tinsn *ti = &t->insn[t->x87.data - 1];
+    struct access m = ti->m;
+    m.seg = -1;
     put_linear(t, &m, H_R11, m.disp);
-    gs_store(&t->a, H_R11, FX_OFF(FX_FDP));
+    put_pointer(t, H_R11, FX_OFF(FX_FDP), ti->op.seg);
     t->x87.data = 0;
 }
 
@@ -57,7 +72,7 @@ void put_x87_pointers(struct trans *t)
         return;
     const struct tinsn *ti = &t->insn[t->x87.insn - 1];
     put_ip(t, ti->off);
-    gs_store(&t->a, H_R10, FX_OFF(FX_FIP));
+    put_pointer(t, H_R10, FX_OFF(FX_FIP), SEG_CS);
     put_opcode(&t->a, (unsigned)(ti->op.imm >> X87_FOP_SHIFT));
     t->x87.insn = 0;
 }

@@ -345,15 +345,17 @@ static uint64_t hypercall(struct emu *c)
  * numbers, and a bare partition is a CPU without virtualization. */
 static void op_hypercall(struct emu *c, const struct op *op)
 {
+    uint64_t ret;
     if (!c->env->has_hcall || !c->env->has_hcall(c->env->ctx)) {
         if (!c->env->irq_ack)
             emu_ud(c, op);
-        c->gpr[R_RAX] = (uint64_t)(c->cpl ? -KVM_EPERM : -KVM_ENOSYS);
+        ret = (uint64_t)(c->cpl ? -KVM_EPERM : -KVM_ENOSYS);
     } else {
         need_cpl0(c, op);
         emu_at(c, op);
-        c->gpr[R_RAX] = hypercall(c);
+        ret = hypercall(c);
     }
+    reg_write(c, R_RAX * 8, (c->mode & MODE_CODE_MASK) == MODE_CODE64 ? 8 : 4, ret);
     c->rip = op_next_ip(c, op);
 }
 
