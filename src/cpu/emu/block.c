@@ -18,6 +18,7 @@
 #define HASH_BITS 16
 #define HASH_N    (1u << HASH_BITS)
 #define PAGE_BITS 13
+#define PAGE_N    (1u << PAGE_BITS)
 #define CACHE_CAP (192ull << 20) /* bytes of blocks before all are dropped */
 #define ARENA_CAP (256ull << 20) /* the same with what was freed and finds no new use */
 /* Retired bytes before a vCPU lets go at its next lookup, and before running ones
@@ -25,6 +26,10 @@
  * block that goes: a guest that writes code drops some all the time. */
 #define RETIRED_SOME  (256ull << 10)
 #define RETIRED_NUDGE (8ull << 20)
+/* What is too much goes in portions of about so many blocks, one with each that is made
+ * or translated: all at once would take a second, in which no vCPU took an interrupt. */
+#define PORTION       256u
+#define FREED_PORTION 1024u
 #define CHURN_BITS    10
 #define CHURN_MAX     6
 
@@ -42,16 +47,17 @@ struct code_cache {
     pthread_mutex_t lock;
     struct emu_vm *vm;
     struct block *by_phys[HASH_N];
-    struct block *by_page[1u << PAGE_BITS];
-    struct block *retired;
-    struct arena *arena; /* of new blocks */
+    struct block *by_page[PAGE_N];
+    struct block *retired, **retired_end; /* the oldest first */
+    struct arena *arena;                  /* of new blocks */
     uint64_t bytes, retired_bytes, nudge_at;
+    unsigned sweep; /* the next bucket of by_page to be swept; PAGE_N: none */
     _Atomic uint64_t epoch;
     uint64_t freed;       /* times that blocks or translations ceased to be */
     _Atomic bool crowded; /* vCPUs shall let go at their next lookup */
     bool barrier;         /* membarrier is there */
     bool draining;        /* translations wait until nobody runs old ones */
-    uint64_t drained;     /* the epoch to wait for */
+    uint64_t drained;     /* the epoch to wait for, when the sweep is over */
     struct churn churn[1u << CHURN_BITS];
 };
 
@@ -83,6 +89,8 @@ struct code_cache *code_cache_new(struct emu_vm *vm)
     atomic_store(&cc->epoch, 1);
     cc->arena = arena_new();
     cc->freed = 1;
+    cc->retired_end = &cc->retired;
+    cc->sweep = PAGE_N;
     cc->nudge_at = RETIRED_NUDGE;
     if (!cc->arena) {
         code_cache_free(cc);
@@ -146,10 +154,11 @@ static void page_unlink(struct code_cache *cc, struct block *b, uint64_t page)
         *pp = b->next_page[which];
 }
 
+/* Letting go is worth its price when the sweep is over. */
 static void set_crowded(struct code_cache *cc)
 {
-    atomic_store_explicit(&cc->crowded, cc->draining || cc->retired_bytes > RETIRED_SOME,
-                          memory_order_relaxed);
+    bool crowded = cc->draining || cc->retired_bytes > RETIRED_SOME;
+    atomic_store_explicit(&cc->crowded, crowded && cc->sweep == PAGE_N, memory_order_relaxed);
 }
 
 static void kill_block(struct code_cache *cc, struct block *b)
@@ -170,8 +179,8 @@ static void kill_block(struct code_cache *cc, struct block *b)
     if (block_jit(b))
         jit_block_kill(block_jit(b));
     b->retired = atomic_fetch_add(&cc->epoch, 1) + 1;
-    b->next_retired = cc->retired;
-    cc->retired = b;
+    *cc->retired_end = b;
+    cc->retired_end = &b->next_retired;
     cc->bytes -= block_size(b);
     cc->retired_bytes += block_size(b);
     set_crowded(cc);
@@ -192,55 +201,95 @@ static uint64_t oldest_seen(struct code_cache *cc)
     return min;
 }
 
+/* Asks all vCPUs to let go. */
+static void nudge(struct code_cache *cc)
+{
+    for (unsigned i = 0; i < cc->vm->ncpu; i++)
+        if (cc->vm->cpu[i])
+            mail_post(cc->vm->cpu[i]->mail, PEND_FLUSH);
+}
+
+/* Frees a portion of what nobody can be inside of. */
 static void reclaim(struct code_cache *cc)
 {
     uint64_t min = oldest_seen(cc);
-    struct block **pp = &cc->retired;
-    /* The newest comes first, so what may go is the list's end. */
-    while (*pp && (*pp)->retired > min)
-        pp = &(*pp)->next_retired;
-    struct block *b = *pp;
-    *pp = NULL;
-    if (b)
+    struct block *b = cc->retired;
+    if (b && b->retired <= min)
         cc->freed++;
-    for (struct block *next; b; b = next) {
-        next = b->next_retired;
+    for (unsigned n = 0; n < FREED_PORTION && b && b->retired <= min; n++) {
+        struct block *next = b->next_retired;
         cc->retired_bytes -= block_size(b);
         free_block(cc, b);
+        b = next;
     }
+    cc->retired = b;
+    if (!b)
+        cc->retired_end = &cc->retired;
     set_crowded(cc);
     if (cc->retired_bytes <= RETIRED_NUDGE) {
         cc->nudge_at = RETIRED_NUDGE;
     } else if (cc->retired_bytes > cc->nudge_at) {
         cc->nudge_at = cc->retired_bytes + RETIRED_NUDGE;
-        for (unsigned i = 0; i < cc->vm->ncpu; i++)
-            if (cc->vm->cpu[i])
-                mail_post(cc->vm->cpu[i]->mail, PEND_FLUSH);
+        nudge(cc);
     }
 }
 
+/* Page by page: there each is the first of its list. */
 static void drop_all(struct code_cache *cc)
 {
-    for (unsigned i = 0; cc->bytes && i < HASH_N; i++)
-        while (cc->by_phys[i])
-            kill_block(cc, cc->by_phys[i]);
+    for (unsigned i = 0; cc->bytes && i < PAGE_N; i++)
+        while (cc->by_page[i])
+            kill_block(cc, cc->by_page[i]);
     reclaim(cc);
+}
+
+static struct block *page_next(const struct block *b, unsigned bucket)
+{
+    return b->next_page[hash_page(b->phys & PAGE_MASK_4K) == bucket ? 0 : 1];
+}
+
+/* Drops a portion of what is of a former arena and, when code memory is full, of what
+ * is translated. */
+static void sweep(struct code_cache *cc)
+{
+    unsigned n = 0;
+    while (cc->sweep < PAGE_N && n < PORTION) {
+        struct block *next;
+        for (struct block *b = cc->by_page[cc->sweep]; b; b = next, n++) {
+            next = page_next(b, cc->sweep);
+            if (b->arena != cc->arena || (cc->draining && block_jit(b)))
+                kill_block(cc, b);
+        }
+        cc->sweep++;
+    }
+    if (cc->sweep == PAGE_N) {
+        cc->drained = atomic_load(&cc->epoch);
+        set_crowded(cc);
+        if (cc->draining)
+            nudge(cc);
+    }
 }
 
 /* Room for more blocks? Objects of one size leave holes that others do not fill,
  * so a full arena is given up, and goes when its last block does. */
 static void make_room(struct code_cache *cc)
 {
+    if (unlikely(cc->sweep < PAGE_N)) {
+        sweep(cc);
+        return;
+    }
     if (cc->bytes <= CACHE_CAP && arena_used(cc->arena) <= ARENA_CAP)
         return;
-    struct arena *fresh = arena_new();
-    drop_all(cc);
-    if (!fresh)
+    struct arena *old = cc->arena, *fresh = arena_new();
+    if (!fresh) {
+        drop_all(cc);
         return;
-    struct arena *old = cc->arena;
+    }
     cc->arena = fresh;
     if (arena_empty(old))
         arena_delete(old);
+    cc->sweep = 0;
+    set_crowded(cc);
 }
 
 void code_drop(struct emu *c, struct block *b)
@@ -280,11 +329,6 @@ static uint64_t block_lines(const struct block *b, uint64_t page)
 static bool on_page(const struct block *b, uint64_t page)
 {
     return (b->phys & PAGE_MASK_4K) == page || b->phys2 == page;
-}
-
-static struct block *page_next(const struct block *b, unsigned bucket)
-{
-    return b->next_page[hash_page(b->phys & PAGE_MASK_4K) == bucket ? 0 : 1];
 }
 
 static struct churn *churn_of(struct code_cache *cc, uint64_t phys)
@@ -395,10 +439,14 @@ void code_offline(struct emu *c)
 void code_quiesce(struct emu *c)
 {
     struct code_cache *cc = c->vm->code;
-    if (atomic_load(&c->jcache->seen) == atomic_load(&cc->epoch))
+    bool holds = atomic_load(&c->jcache->seen) != atomic_load(&cc->epoch);
+    if (!holds && !atomic_load_explicit(&cc->crowded, memory_order_relaxed))
         return;
     pthread_mutex_lock(&cc->lock);
-    let_go(c, cc);
+    if (holds)
+        let_go(c, cc);
+    else
+        reclaim(cc);
     pthread_mutex_unlock(&cc->lock);
 }
 
@@ -422,21 +470,26 @@ static void mark_lines(struct code_cache *cc, const struct mem_region *r, uint64
 
 /* ---- translating ------------------------------------------------------------------ */
 
-/* Room for one more? When the memory is full everything goes, and translating
- * starts anew when no vCPU can be inside. */
+/* Room for one more? When the memory is full every translation goes, and translating
+ * starts anew when no vCPU can be inside one. */
 static bool jit_room(struct code_cache *cc, struct jit *jit)
 {
-    if (cc->draining && oldest_seen(cc) >= cc->drained) {
-        jit_rewind(jit);
-        cc->freed++;
-        cc->draining = false;
-    }
-    if (!cc->draining && jit_full(jit)) {
-        drop_all(cc);
+    if (!cc->draining && !jit_full(jit))
+        return true;
+    if (!cc->draining) {
         cc->draining = true;
-        cc->drained = atomic_load(&cc->epoch);
+        cc->sweep = 0;
+        set_crowded(cc);
     }
-    return !cc->draining;
+    if (cc->sweep < PAGE_N)
+        sweep(cc);
+    if (cc->sweep < PAGE_N || oldest_seen(cc) < cc->drained)
+        return false;
+    jit_rewind(jit);
+    cc->freed++;
+    cc->draining = false;
+    set_crowded(cc);
+    return true;
 }
 
 void block_translate(struct emu *c, struct block *b)
@@ -451,7 +504,9 @@ void block_translate(struct emu *c, struct block *b)
         return;
     doing(c, VC_DOING_TRANSLATOR);
     pthread_mutex_lock(&cc->lock);
-    if (!atomic_load(&b->dead) && !block_jit(b) && jit_room(cc, c->vm->jit)) {
+    if (!jit_room(cc, c->vm->jit)) {
+        atomic_store_explicit(&b->hot, 0, memory_order_relaxed); /* tries again */
+    } else if (!atomic_load(&b->dead) && !block_jit(b)) {
         /* The whole page is watched while it is read. */
         uint64_t page = b->phys & PAGE_MASK_4K, lines = 0;
         uint64_t had = atomic_load(mem_code_word(r, page));
