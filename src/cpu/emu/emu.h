@@ -300,7 +300,7 @@ struct emu_vm {
     unsigned ncpu;
     pthread_mutex_t lock;
     pthread_mutex_t split_lock; /* LOCK across pages */
-    struct cpu_model *model;    /* sys/cpu_model.c */
+    struct cpu_model *model;    /* ../model.h */
     unsigned max_cpus;
 };
 
