@@ -15,8 +15,13 @@ struct backend {
     void (*probe)(struct vc_probe_info *info); /* fills usable, reason, features, max_cpus */
     int (*open)(const struct vc_vm_opts *opts, const struct cpu_env *env, struct backend_vm **out);
     void (*close)(struct backend_vm *bvm);
-    /* The memory map or the traps changed. Returns when no vCPU uses the old. */
-    void (*map_changed)(struct backend_vm *bvm);
+    /* What an open partition has, as probe says it; NULL: probe does. */
+    void (*info)(struct backend_vm *bvm, struct vc_probe_info *info);
+    /* The memory map or the traps changed. Returns when no vCPU uses the old. A code
+     * with error set when the engine cannot have such a map: it goes back then. */
+    int (*map_changed)(struct backend_vm *bvm);
+    /* Brings the regions' dirty bits up to date; NULL: they always are. */
+    void (*dirty_sync)(struct backend_vm *bvm);
     int (*cpu_new)(struct backend_vm *bvm, vc_cpu *handle, unsigned index, struct cpu_mail *mail,
                    struct backend_cpu **out);
     void (*cpu_free)(struct backend_cpu *cpu);

@@ -62,10 +62,22 @@ struct cpu_mail {
     _Atomic uint32_t nmi;   /* how many NMIs PEND_NMI stands for: mail.c */
     /* A word of the engine's that a post sets to 0, so that it looks here; or NULL. */
     _Atomic(_Atomic uint64_t *) doorbell;
+    /* The same for an engine whose thread is inside the host's kernel: a byte that a
+     * post sets to 1, or NULL, and the thread that is in there now and gets a signal
+     * after it, or 0. */
+    _Atomic(_Atomic uint8_t *) stop;
+    _Atomic int32_t inside;
+    _Atomic uint32_t callers; /* posts that may be about to send one */
 };
+
+#define MAIL_SIGNAL SIGURG
 
 /* Sets bits and wakes the vCPU when it sleeps. Any thread, signal handlers. */
 void mail_post(struct cpu_mail *mail, uint32_t bits);
+/* Says whom a post has to interrupt, and that from now on there is nobody: then no
+ * signal of a post is under way any more. */
+void mail_inside(struct cpu_mail *mail, int32_t tid);
+void mail_outside(struct cpu_mail *mail);
 /* Clearing PEND_NMI takes one NMI; the bit stays set when a second one waits.
  * false: there was none. */
 bool mail_clear(struct cpu_mail *mail, uint32_t bits);

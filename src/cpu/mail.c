@@ -5,6 +5,8 @@
 #include "../base/util.h"
 #include <errno.h>
 #include <linux/futex.h>
+#include <sched.h>
+#include <signal.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -37,6 +39,34 @@ static uint32_t nmi_take(struct cpu_mail *mail)
     return old & NMI_COUNT;
 }
 
+/* The thread is told by the byte, in case that it is only about to go inside, and by a
+ * signal, in case that it is there. One who finds the byte set leaves it to whom set
+ * it, who has not yet sent, or whose signal made the thread come out and look. */
+static void interrupt_inside(struct cpu_mail *mail, _Atomic uint8_t *stop)
+{
+    atomic_fetch_add(&mail->callers, 1);
+    int32_t tid = atomic_load(&mail->inside);
+    if (tid && !atomic_exchange(stop, 1)) {
+        int saved = errno;
+        syscall(SYS_tgkill, getpid(), tid, MAIL_SIGNAL);
+        errno = saved;
+    }
+    atomic_fetch_sub(&mail->callers, 1);
+}
+
+void mail_inside(struct cpu_mail *mail, int32_t tid)
+{
+    atomic_store(atomic_load_explicit(&mail->stop, memory_order_relaxed), 0);
+    atomic_store(&mail->inside, tid);
+}
+
+void mail_outside(struct cpu_mail *mail)
+{
+    atomic_store(&mail->inside, 0);
+    while (atomic_load(&mail->callers))
+        sched_yield();
+}
+
 void mail_post(struct cpu_mail *mail, uint32_t bits)
 {
     if (bits & PEND_NMI)
@@ -45,6 +75,9 @@ void mail_post(struct cpu_mail *mail, uint32_t bits)
     _Atomic uint64_t *bell = atomic_load(&mail->doorbell);
     if (bell)
         atomic_store(bell, 0);
+    _Atomic uint8_t *stop = atomic_load(&mail->stop);
+    if (stop)
+        interrupt_inside(mail, stop);
     /* Sequentially consistent against mail_wait: either it sees the bits, or
      * this sees it asleep, and FUTEX_WAIT compares the word once more. */
     if (unlikely(atomic_load(&mail->asleep))) {

@@ -28,9 +28,9 @@ static void close_vm(struct backend_vm *bvm)
     engine->close(bvm);
 }
 
-static void map_changed(struct backend_vm *bvm)
+static int map_changed(struct backend_vm *bvm)
 {
-    engine->map_changed(bvm);
+    return engine->map_changed(bvm);
 }
 
 static int cpu_new(struct backend_vm *bvm, vc_cpu *handle, unsigned index, struct cpu_mail *mail,

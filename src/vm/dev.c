@@ -138,8 +138,11 @@ static int trap_new(struct vc_vm *vm, enum vc_space space, uint64_t base, uint64
             return rc;
         }
         t->hole = true;
-        if (ram)
-            vm_map_changed(vm);
+        rc = ram ? vm_map_changed(vm) : 0;
+        if (rc) {
+            trap_free(vm, t);
+            return rc;
+        }
     }
     pthread_mutex_lock(&vm->lock);
     t->next = vm->traps;

@@ -172,8 +172,7 @@ static int pc_make(struct vc_vm *vm, const struct vc_pc_opts *o)
     }
     vm->max_cpus = o->cpus;
     vm->pc_opts = *o;
-    vm_map_changed(vm);
-    return 0;
+    return vm_map_changed(vm);
 }
 
 static int check_opts(struct vc_vm *vm, const struct vc_pc_opts *o)

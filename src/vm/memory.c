@@ -22,11 +22,12 @@ static bool is_private(struct vc_vm *vm, uint64_t gpa)
 }
 
 /* With the partition paused: engines take the new map, then the old ones go. */
-static void changed(struct vc_vm *vm)
+static int changed(struct vc_vm *vm)
 {
     uint64_t gen = mem_gen(&vm->mem);
-    vm_map_changed(vm);
+    int rc = vm_map_changed(vm);
     mem_reclaim(&vm->mem, gen);
+    return rc;
 }
 
 static int map_region(vc_vm *vm, uint64_t gpa, uint64_t len, uint32_t prot, void *host)
@@ -42,8 +43,13 @@ static int map_region(vc_vm *vm, uint64_t gpa, uint64_t len, uint32_t prot, void
                      (unsigned long long)gpa, (unsigned long long)len);
     else
         rc = mem_add(&vm->mem, gpa, len, prot, host);
-    if (!rc)
-        changed(vm);
+    if (!rc) {
+        rc = changed(vm);
+        if (rc) {
+            mem_del(&vm->mem, gpa, len);
+            changed(vm);
+        }
+    }
     vm_resume(vm);
     return rc;
 }
@@ -124,6 +130,8 @@ int vc_dirty_log(vc_vm *vm, uint64_t gpa, uint64_t len, void *bitmap, size_t byt
     int rc = vm_pause(vm);
     if (rc)
         return rc;
+    if (vm->be->dirty_sync && vm->bvm)
+        vm->be->dirty_sync(vm->bvm);
     rc = mem_dirty_fetch(&vm->mem, gpa, len, bitmap, bytes);
     vm_resume(vm);
     return rc;

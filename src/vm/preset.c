@@ -91,8 +91,13 @@ int preset_long64_tables(struct vc_vm *vm)
         mem_del(&vm->mem, LONG64_BASE, LONG64_LEN);
         return rc;
     }
+    rc = vm_map_changed(vm);
+    if (rc) {
+        mem_del(&vm->mem, LONG64_BASE, LONG64_LEN);
+        vm_map_changed(vm);
+        return rc;
+    }
     vm->long64_tables = true;
-    vm_map_changed(vm);
     return 0;
 }
 

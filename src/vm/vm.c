@@ -60,10 +60,9 @@ void vm_log(void *ctx, int level, const char *fmt, ...)
     pthread_mutex_unlock(&vm->log_lock);
 }
 
-void vm_map_changed(struct vc_vm *vm)
+int vm_map_changed(struct vc_vm *vm)
 {
-    if (vm->bvm && vm->be->map_changed)
-        vm->be->map_changed(vm->bvm);
+    return vm->bvm && vm->be->map_changed ? vm->be->map_changed(vm->bvm) : 0;
 }
 
 static void engine_close(struct vc_vm *vm)
@@ -83,20 +82,26 @@ int vm_reopen(struct vc_vm *vm)
 static int engine_try(struct vc_vm *vm, const struct backend *be)
 {
     struct vc_probe_info info = {.size = sizeof info};
-    be->probe(&info);
-    if (!info.usable)
-        return err_set(VC_ENOTSUP, "%s: %s", be->name, info.reason);
-    if (vm->opts.max_cpus > info.max_cpus)
+    vm->be = be;
+    if (!be->info) {
+        be->probe(&info);
+        if (!info.usable)
+            return err_set(VC_ENOTSUP, "%s: %s", be->name, info.reason);
+    }
+    int rc = vm_reopen(vm);
+    if (rc)
+        return rc;
+    if (be->info)
+        be->info(vm->bvm, &info);
+    if (vm->opts.max_cpus > info.max_cpus) {
+        engine_close(vm);
         return err_set(VC_ELIMIT, "%s can give a partition %u vCPUs, not %u", be->name,
                        info.max_cpus, vm->opts.max_cpus);
-    vm->be = be;
+    }
     vm->features = info.features;
     vm->max_cpus = vm->opts.max_cpus ? vm->opts.max_cpus : info.max_cpus;
     if (vm->max_cpus > VM_CPUS_MAX)
         vm->max_cpus = VM_CPUS_MAX;
-    int rc = vm_reopen(vm);
-    if (rc)
-        return rc;
 
     struct cpu_mail mail = {.inject = -1};
     struct backend_cpu *trial = NULL;

@@ -3,6 +3,7 @@
 #include "snip.h"
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 void rig_fail(struct rig *r, const char *fmt, ...)
 {
@@ -68,6 +69,9 @@ void rig_want_reg(struct rig *r, enum vc_reg reg, uint64_t value)
 void rig_sregs(struct rig *r, bool set, struct vc_sregs *s)
 {
     s->size = sizeof *s;
+    /* QEMU 7.2's software processor gives up on a TSS that SVM's guest has as busy. */
+    if (set && getenv("VC_TEST_LAB"))
+        s->tr.attr &= ~2;
     if ((set ? vc_sregs_set(r->cpu, s) : vc_sregs_get(r->cpu, s)) != 0)
         rig_fail(r, "vc_sregs: %s", vc_errmsg());
 }

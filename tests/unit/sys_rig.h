@@ -4,7 +4,7 @@
 #ifndef SYS_RIG_H
 #define SYS_RIG_H
 
-#include "cpu/emu/sys/msr.h"
+#include "cpu/msr.h"
 #include "cpu/emu/sys/sys.h"
 #include <criterion/criterion.h>
 #include <virtcore/vm.h>

@@ -143,7 +143,7 @@ static int emu_open(const struct vc_vm_opts *opts, const struct cpu_env *env,
 
 /* Translations are dropped by each vCPU itself, at its next block; blocks at
  * once. VM paused, or a trap that takes effect soon. */
-static void emu_map_changed(struct backend_vm *bvm)
+static int emu_map_changed(struct backend_vm *bvm)
 {
     struct emu_vm *vm = (struct emu_vm *)bvm;
     if (vm->lockstep)
@@ -154,6 +154,7 @@ static void emu_map_changed(struct backend_vm *bvm)
         if (vm->cpu[i])
             mail_post(vm->cpu[i]->mail, PEND_FLUSH);
     pthread_mutex_unlock(&vm->lock);
+    return 0;
 }
 
 static void emu_cpu_free(struct backend_cpu *bc)

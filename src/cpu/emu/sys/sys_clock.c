@@ -3,7 +3,7 @@
  * 17.17), and the clock pages of the KVM paravirtual ABI, which say how to make
  * nanoseconds of it. */
 #include "sys.h"
-#include "msr.h"
+#include "../../msr.h"
 #include "../lockstep/lockstep.h"
 #include "../../../base/tsc.h"
 #include <time.h>

@@ -3,7 +3,7 @@
  * register that is not here raises #GP. */
 #include "sys.h"
 #include "../sampler.h"
-#include "msr.h"
+#include "../../msr.h"
 
 /* The microcode's number, in the form of the family that CPUID names. */
 #define PATCH_LEVEL 0x0a1011ffull

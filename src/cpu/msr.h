@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Numbers of model-specific registers. */
-#ifndef EMU_MSR_H
-#define EMU_MSR_H
+#ifndef CPU_MSR_H
+#define CPU_MSR_H
 
 #define MSR_TSC              0x00000010u
 #define MSR_PLATFORM_ID      0x00000017u
