@@ -19,9 +19,9 @@
 #define sigev_notify_thread_id _sigev_un._tid
 #endif
 
-/* After the deadline the timer goes on in steps: should one signal get lost between
- * the last look and KVM_RUN, the next does not. */
-#define ALARM_AGAIN_NS 250000
+/* After the deadline the timer goes on in steps: where the handler is the embedder's, a
+ * signal between the last look and KVM_RUN is lost, but the next is not. */
+#define ALARM_AGAIN_NS 20000000
 
 /* The area shared with the kernel of the vCPU that this thread runs. */
 static _Thread_local struct kvm_run *volatile running __attribute__((tls_model("initial-exec")));
