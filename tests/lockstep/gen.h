@@ -82,8 +82,9 @@ void emit_call(struct gen *g, unsigned to);
 
 /* ---- operands -------------------------------------------------------------------- */
 
-unsigned any_reg(struct gen *g); /* to read */
-unsigned dst_reg(struct gen *g); /* one that may be written; never RSP */
+unsigned any_reg(struct gen *g);  /* to read */
+unsigned byte_reg(struct gen *g); /* one whose low byte has a name */
+unsigned dst_reg(struct gen *g);  /* one that may be written; never RSP */
 bool may_write(const struct gen *g, uint32_t regs);
 unsigned int_size(struct gen *g);
 int64_t imm_of(struct gen *g, unsigned size);

@@ -271,7 +271,7 @@ static void bits(struct gen *g)
             r = dst_reg(g);
             request z = req(M(MOVSX));
             add_operand(&z, reg_op(r, 4));
-            add_operand(&z, reg_op(any_reg(g), 1));
+            add_operand(&z, reg_op(byte_reg(g), 1));
             if (m.op.mem.base == (ZydisRegister)(ZYDIS_REGISTER_RAX + r) ||
                 m.op.mem.index == (ZydisRegister)(ZYDIS_REGISTER_RAX + r) ||
                 m.op.mem.base == (ZydisRegister)(ZYDIS_REGISTER_EAX + r) ||

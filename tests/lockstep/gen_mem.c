@@ -8,6 +8,11 @@ unsigned any_reg(struct gen *g)
     return below(&g->r, g->p->narrow ? 8 : 16);
 }
 
+unsigned byte_reg(struct gen *g)
+{
+    return below(&g->r, g->p->narrow ? 4 : 16);
+}
+
 bool may_write(const struct gen *g, uint32_t regs)
 {
     return !((g->keep | BIT(RSP)) & regs);
@@ -67,7 +72,7 @@ static operand based(unsigned base, int index, unsigned scale, int64_t disp, uns
 /* A register with 0-255, flags as they are. */
 static unsigned small_index(struct gen *g)
 {
-    unsigned r = dst_reg(g), from = any_reg(g);
+    unsigned r = dst_reg(g), from = byte_reg(g);
     request q = req(ZYDIS_MNEMONIC_MOVZX);
     add_operand(&q, reg_op(r, 4));
     add_operand(&q, reg_op(from, 1));
