@@ -107,6 +107,8 @@ static void make_tables(struct guest *g, const struct program *p)
     map(g, W_STACK, 4, P_STACK, own);
     map(g, W_MMIO, 2, P_MMIO, own);
     map(g, W_SYS, P_CODE >> 12, 0, rw);
+    if (p->narrow) /* up to 4 GiB, in one of the windows */
+        map(g, WINDOW - 4096, 1, P_DATA, own);
 }
 
 /* Data of ring 3 with its limit in pages. */
