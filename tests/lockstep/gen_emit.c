@@ -188,7 +188,8 @@ void settle_flow(struct gen *g)
 
 /* ---- instructions ----------------------------------------------------------------- */
 
-/* Prefixes that mean nothing, another direction of a register pair. */
+/* Prefixes that mean nothing (CS does in 32-bit code), another direction of a register
+ * pair. */
 static unsigned vary(struct gen *g, uint8_t *b, unsigned n, const ZydisDecodedInstruction *zi)
 {
     bool modrm = zi->attributes & ZYDIS_ATTRIB_HAS_MODRM;
@@ -204,11 +205,11 @@ static unsigned vary(struct gen *g, uint8_t *b, unsigned n, const ZydisDecodedIn
                 (uint8_t)(0x40 | zi->raw.rex.W << 3 | zi->raw.rex.B << 2 | zi->raw.rex.R);
     }
     if (!rip && n < 14 && zi->meta.branch_type == ZYDIS_BRANCH_TYPE_NONE && one_in(&g->r, 24)) {
-        static const uint8_t idle[] = {0x2e, 0x3e, 0x26, 0x36};
+        static const uint8_t idle[] = {0x3e, 0x26, 0x36, 0x2e};
         if (zi->attributes & ZYDIS_ATTRIB_HAS_SEGMENT)
             return n;
         memmove(b + 1, b, n);
-        b[0] = idle[below(&g->r, 4)];
+        b[0] = idle[below(&g->r, g->p->narrow ? 3 : 4)];
         return n + 1;
     }
     return n;
