@@ -29,9 +29,9 @@ struct options {
     const char *append;
     uint64_t ram;
     unsigned cpus;
-    unsigned engine; /* enum vc_engine */
-    int virt;        /* enum vc_virt; -1: as the backend suggests */
-    double timeout; /* seconds; 0: none */
+    unsigned engine;     /* enum vc_engine */
+    int virt;            /* enum vc_virt; -1: as the backend suggests */
+    double timeout;      /* seconds; 0: none */
     const char *symbols; /* for perf */
     bool flat, testdev, stats, verbose, perf_map;
 };

@@ -170,7 +170,7 @@ static void put(struct plan *p, uint64_t at, const void *bytes, uint64_t n)
     }
 }
 
-/* For kernels of before 2020: a stub for each hypercall, 32 bytes apart. */
+/* For kernels of before 2020: an entry for each hypercall, 32 bytes apart. */
 static void put_hypercall_page(struct plan *p)
 {
     uint64_t pfn = (p->notes.hypercall_page - p->notes.virt_base) / PAGE;
@@ -180,16 +180,16 @@ static void put_hypercall_page(struct plan *p)
     uint8_t page[PAGE];
     memset(page, 0xcc, sizeof page);
     for (unsigned i = 0; i < PAGE / 32; i++) {
-        const uint8_t stub[] = {0x51, 0x41,       0x53,         /* push rcx; push r11 */
-                                0xb8, (uint8_t)i, 0,    0,   0, /* mov eax, i */
-                                0x0f, 0x05,                     /* syscall */
-                                0x41, 0x5b,       0x59, 0xc3};  /* pop r11; pop rcx; ret */
-        const uint8_t iret[] = {0x51, 0x41,       0x53, 0x50,   /* push rcx, r11, rax */
+        const uint8_t entry[] = {0x51, 0x41,       0x53,         /* push rcx; push r11 */
+                                 0xb8, (uint8_t)i, 0,    0,   0, /* mov eax, i */
+                                 0x0f, 0x05,                     /* syscall */
+                                 0x41, 0x5b,       0x59, 0xc3};  /* pop r11; pop rcx; ret */
+        const uint8_t iret[] = {0x51, 0x41,       0x53, 0x50,    /* push rcx, r11, rax */
                                 0xb8, (uint8_t)i, 0,    0,    0, 0x0f, 0x05};
         if (i == __HYPERVISOR_iret)
             memcpy(page + 32 * i, iret, sizeof iret);
         else
-            memcpy(page + 32 * i, stub, sizeof stub);
+            memcpy(page + 32 * i, entry, sizeof entry);
     }
     put(p, pfn * PAGE, page, sizeof page);
 }
