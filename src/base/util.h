@@ -9,13 +9,15 @@
 #include <string.h>
 #include <time.h>
 
-#define likely(x) __builtin_expect(!!(x), 1)
-#define unlikely(x) __builtin_expect(!!(x), 0)
+#define likely(x)    __builtin_expect(!!(x), 1)
+#define unlikely(x)  __builtin_expect(!!(x), 0)
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
-#define BIT(n) (1u << (n))
-#define BIT64(n) (1ull << (n))
+#define BIT(n)       (1u << (n))
+#define BIT64(n)     (1ull << (n))
 #define PAGE_SIZE_4K 4096ull
 #define PAGE_MASK_4K (~4095ull)
+#define SIZE_2M      (1ull << 21)
+#define PAGE_MASK_2M (~(SIZE_2M - 1))
 
 /* Built with the address or the thread sanitizer. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -32,16 +34,16 @@ static inline uint64_t min_u64(uint64_t a, uint64_t b)
 }
 
 /* Bytes in guest memory have no alignment: go through memcpy. */
-#define DEF_LE(bits)                                                                              \
-    static inline uint##bits##_t get_le##bits(const void *p)                                      \
-    {                                                                                             \
-        uint##bits##_t v;                                                                         \
-        memcpy(&v, p, sizeof v);                                                                  \
-        return v;                                                                                 \
-    }                                                                                             \
-    static inline void put_le##bits(void *p, uint##bits##_t v)                                    \
-    {                                                                                             \
-        memcpy(p, &v, sizeof v);                                                                  \
+#define DEF_LE(bits)                                                                               \
+    static inline uint##bits##_t get_le##bits(const void *p)                                       \
+    {                                                                                              \
+        uint##bits##_t v;                                                                          \
+        memcpy(&v, p, sizeof v);                                                                   \
+        return v;                                                                                  \
+    }                                                                                              \
+    static inline void put_le##bits(void *p, uint##bits##_t v)                                     \
+    {                                                                                              \
+        memcpy(p, &v, sizeof v);                                                                   \
     }
 DEF_LE(16)
 DEF_LE(32)

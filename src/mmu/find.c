@@ -55,6 +55,13 @@ const struct mem_region *mem_find(struct mem *mem, uint64_t gpa)
     return mem_find_run(atomic_load_explicit(&mem->map, memory_order_acquire), gpa, &run);
 }
 
+bool mem_holds(struct mem *mem, uint64_t gpa, uint64_t len)
+{
+    uint64_t run;
+    const struct mem_map *map = atomic_load_explicit(&mem->map, memory_order_acquire);
+    return mem_find_run(map, gpa, &run) && run >= len;
+}
+
 void *mem_ptr(struct mem *mem, uint64_t gpa, size_t len)
 {
     uint64_t run;

@@ -100,6 +100,8 @@ const struct mem_region *mem_find(struct mem *mem, uint64_t gpa);
  * in no hole. */
 const struct mem_region *mem_find_region(const struct mem_map *map, uint64_t gpa); /* holes too */
 const struct mem_region *mem_find_run(const struct mem_map *map, uint64_t gpa, uint64_t *run);
+/* Do all these bytes lie in one region and in no hole? Called as mem_find is. */
+bool mem_holds(struct mem *mem, uint64_t gpa, uint64_t len);
 
 static inline unsigned mem_pin(struct mem *mem)
 {

@@ -44,10 +44,12 @@ enum tlb_priv { TLB_KERNEL, TLB_KERNEL_AC, TLB_USER, TLB_NEVER, TLB_PRIVS }; /* 
 struct tlb_ent {
     uint64_t tag, addend; /* host pointer = linear + addend */
 };
-/* Of an entry: a global page; a piece of a page of 2 MiB; of one of another size. */
+/* Of an entry: a global page; a piece of a page of 2 MiB; of one of another size; all
+ * the 2 MiB around it are read through its addend. */
 #define TLB_GLOBAL 1u
 #define TLB_2M     2u
 #define TLB_HUGE   4u
+#define TLB_WHOLE  8u
 struct tlb_set {
     struct tlb_ent e[TLB_KINDS][TLB_N];
     /* Beside e[TLB_W], at its stride: the page's word of lines that hold code, and

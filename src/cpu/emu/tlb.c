@@ -94,10 +94,12 @@ void tlb_fill(struct emu *c, enum tlb_priv priv, enum tlb_kind kind, uint64_t li
     }
     if (kind == TLB_X)
         set->xphys[i] = w->gpa & PAGE_MASK_4K;
-    set->how[kind][i] =
-        (w->global && c->cr4 & CR4_PGE ? TLB_GLOBAL : 0) | (w->shift == 21  ? TLB_2M
-                                                            : w->shift > 12 ? TLB_HUGE
-                                                                            : 0);
+    unsigned how = w->global && c->cr4 & CR4_PGE ? TLB_GLOBAL : 0;
+    if (w->shift > 12)
+        how |= w->shift == 21 ? TLB_2M : TLB_HUGE;
+    if (kind == TLB_R && w->shift >= 21 && mem_holds(c->env->mem, w->gpa & PAGE_MASK_2M, SIZE_2M))
+        how |= TLB_WHOLE;
+    set->how[kind][i] = (uint8_t)how;
     if (w->shift > 12) {
         uint64_t lo = lin & ~(BIT64(w->shift) - 1);
         hull_grow(&s->large[lin >> 63], lo, lo + BIT64(w->shift) - 1);

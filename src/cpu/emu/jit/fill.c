@@ -6,18 +6,6 @@
 #include "../tlb.h"
 #include "jit.h"
 
-/* Every so many misses of a place are looked at together. When its page changes within
- * fewer instructions than this on average, three times in a row, it asks the soft TLB
- * instead: that costs less than to learn a page so often. */
-#define JUDGE_MISSES  16u
-#define SCATTER_INSNS 80u
-/* A place that reads may remember neighbouring pages too, as far as the TLB knows them
- * and host memory goes on as the guest's does. Finding them takes its time: it is worth
- * it where misses get rarer by WIDE_GAIN; if not, it is tried again after so many looks. */
-#define WIDE_PAGES JIT_WIDE_PAGES
-#define WIDE_GAIN  4u
-#define WIDE_AGAIN 32u
-
 /* ---- forgetting -------------------------------------------------------------------- */
 
 static unsigned page_hash(uint64_t lin)
@@ -123,54 +111,17 @@ static bool enter_page(struct emu *c, enum tlb_kind kind, uint64_t lin)
     return true;
 }
 
-/* How the place goes on: with one page at a time, with several, or by the soft TLB.
- * vCPUs that are here at once may spoil each other's figures, no more. */
-static void judge(struct emu *c, struct jit_site *s)
+/* Misses that follow each other closely: the place reaches many pages in turn. vCPUs
+ * that are here at once may spoil each other's figures, no more. */
+static void count_miss(struct emu *c, struct jit_site *s)
 {
-    uint64_t now = c->fuel_base - (uint64_t)c->fuel, passed = now - LOOSE(s->since);
-    uint8_t narrow = LOOSE(s->narrow);
-    LOOSE_SET(s->since, now);
-    LOOSE_SET(s->ration, JUDGE_MISSES);
-    if (LOOSE(s->wide)) {
-        if (passed < LOOSE(s->between) * WIDE_GAIN) {
-            LOOSE_SET(s->wide, false);
-            LOOSE_SET(s->narrow, WIDE_AGAIN);
-        }
-        return;
-    }
-    if (!s->write && !narrow) {
-        LOOSE_SET(s->wide, true);
-        LOOSE_SET(s->between, passed);
-        return;
-    }
-    if (narrow)
-        LOOSE_SET(s->narrow, narrow - 1);
-    bool scatters = passed < SCATTER_INSNS * JUDGE_MISSES;
-    LOOSE_SET(s->scatters, scatters ? LOOSE(s->scatters) + 1 : 0);
-}
-
-/* Is that page in the TLB, read where the one of e is, if both were one? */
-static bool goes_on(struct emu *c, const struct jit_site *s, const struct tlb_ent *e, uint64_t lin,
-                    unsigned how)
-{
-    unsigned i = tlb_index(lin);
-    const struct tlb_ent *n = &c->tlb->e[TLB_R][i];
-    return n->tag == lin && (lin & s->page_mask) == lin && n->addend == e->addend &&
-           c->tlb->how[TLB_R][i] == how;
-}
-
-/* How many pages below and above *page read as it does; all noted. */
-static void widen(struct emu *c, const struct jit_site *s, const struct tlb_ent *e, unsigned how,
-                  uint64_t *lo, uint64_t *hi)
-{
-    while (*hi - *lo < WIDE_PAGES * 4096 && goes_on(c, s, e, *hi, how)) {
-        note(c, s->slot, *hi, how);
-        *hi += 4096;
-    }
-    while (*hi - *lo < WIDE_PAGES * 4096 && goes_on(c, s, e, *lo - 4096, how)) {
-        *lo -= 4096;
-        note(c, s->slot, *lo, how);
-    }
+    uint64_t now = c->fuel_base - (uint64_t)c->fuel;
+    bool close = now - LOOSE(s->last_miss) < JIT_SCATTER_INSNS;
+    LOOSE_SET(s->last_miss, now);
+    if (!close)
+        LOOSE_SET(s->misses, 0);
+    else if (!jit_site_scattered(s))
+        LOOSE_SET(s->misses, LOOSE(s->misses) + 1);
 }
 
 uint32_t jit_do_fill(struct emu *c, struct jit_site *s, uint64_t sum)
@@ -182,8 +133,8 @@ uint32_t jit_do_fill(struct emu *c, struct jit_site *s, uint64_t sum)
 
     jit_seen(c);
     c->stats.check_misses++;
-    if (s->slot != JIT_NO_SLOT && !LOOSE(s->ration))
-        judge(c, s);
+    if (s->slot != JIT_NO_SLOT)
+        count_miss(c, s);
     if (jit_site_scattered(s))
         return 0;
     if ((s->seg && !(c->spans >> s->seg & 1)) || (s->moves && lin != sum))
@@ -205,12 +156,11 @@ uint32_t jit_do_fill(struct emu *c, struct jit_site *s, uint64_t sum)
 
     struct jit_slot *slot = jit_slot(c, s->slot);
     unsigned how = c->tlb->how[kind][i];
-    uint64_t lo = lin & PAGE_MASK_4K, hi = lo + 4096;
+    /* narrow.c counts on one page in 32-bit code. */
+    uint64_t size = how & TLB_WHOLE && s->page_mask == PAGE_MASK_4K ? SIZE_2M : 4096;
     note(c, s->slot, lin, how);
-    if (LOOSE(s->wide))
-        widen(c, s, e, how, &lo, &hi);
-    slot->start = lo - (lin - sum) - (uint64_t)(int64_t)s->bias;
-    slot->lim = hi - lo - s->span + 1;
+    slot->start = (lin & ~(size - 1)) - (lin - sum) - (uint64_t)(int64_t)s->bias;
+    slot->lim = size - s->span + 1;
     slot->addend = c->fill_addend = e->addend + (lin - sum);
     slot->code = s->write ? c->tlb->wx[i].code : NULL;
     return 1;

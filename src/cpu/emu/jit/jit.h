@@ -58,8 +58,6 @@ struct jit_slot {
     ((uint32_t)(JIT_SLOTS_OFF + (size_t)(n) * sizeof(struct jit_slot) +                            \
                 offsetof(struct jit_slot, field)))
 #define JIT_NO_SLOT UINT32_MAX
-/* What lies in as many pages, if they are next to each other in the host as well. */
-#define JIT_WIDE_PAGES 24u
 static inline struct jit_slot *jit_slot(struct emu *c, uint32_t n)
 {
     return (struct jit_slot *)((uint8_t *)c + JIT_SLOTS_OFF) + n;
@@ -87,31 +85,27 @@ struct jit_logs {
 /* A place in a translation that C may have to be asked at: about one instruction. */
 struct jit_site {
     struct block *parent;
-    uint64_t phys;    /* of the instruction */
-    uint64_t since;   /* icount at the last look at its misses */
-    uint64_t between; /* instructions between two looks, before it got wide */
+    uint64_t phys;      /* of the instruction */
+    uint64_t last_miss; /* icount */
     /* Of linear addresses, their pages' bits: 32-bit code has fewer. What registers and
      * displacement add up to there may be off by multiples of 4 GiB. */
     uint64_t page_mask;
-    uint32_t slot;    /* JIT_NO_SLOT: its check goes through the soft TLB */
-    int32_t bias;     /* of what is checked against the base address */
-    uint16_t span;    /* bytes checked at once */
-    uint16_t size;    /* of its own access, */
-    uint16_t at;      /* which begins so far into what is checked, */
-    uint8_t align;    /* and must be aligned to this + 1 */
-    uint8_t seg;      /* in 32-bit code: SEG_FS or SEG_GS, which may have a limit; else 0 */
-    uint8_t before;   /* instructions of the block done before it */
-    uint8_t ration;   /* misses until the next look */
-    uint8_t scatters; /* looks in a row that found it to scatter */
-    uint8_t narrow;   /* looks until several pages are tried again */
-    bool wide;        /* remembers several pages */
-    bool write;       /* the check is for writing, */
-    bool writes;      /* and so is the access itself */
-    bool group;       /* the check stands for later accesses too, */
-    bool moves;       /* and for 32-bit registers that change between them */
-    bool always;      /* not translated: interpreted each time */
-    bool stays;       /* the block is left after it in any case */
-    bool shadow;      /* STI was before it */
+    uint32_t slot;  /* JIT_NO_SLOT: its check goes through the soft TLB */
+    int32_t bias;   /* of what is checked against the base address */
+    uint16_t span;  /* bytes checked at once */
+    uint16_t size;  /* of its own access, */
+    uint16_t at;    /* which begins so far into what is checked, */
+    uint8_t align;  /* and must be aligned to this + 1 */
+    uint8_t seg;    /* in 32-bit code: SEG_FS or SEG_GS, which may have a limit; else 0 */
+    uint8_t before; /* instructions of the block done before it */
+    uint8_t misses; /* in quick succession */
+    bool write;     /* the check is for writing, */
+    bool writes;    /* and so is the access itself */
+    bool group;     /* the check stands for later accesses too, */
+    bool moves;     /* and for 32-bit registers that change between them */
+    bool always;    /* not translated: interpreted each time */
+    bool stays;     /* the block is left after it in any case */
+    bool shadow;    /* STI was before it */
     struct op op;
 };
 
@@ -179,11 +173,13 @@ void jit_run(struct emu *c, struct block *b);
 void jit_slots_flush(struct emu *c, bool global_too);
 /* What lies on a page that INVLPG names. */
 void jit_slots_flush_page(struct emu *c, uint64_t lin);
-/* Did checks at this instruction miss so often that they shall not remember? */
-#define JIT_SCATTER_TIMES 3u
+/* Did checks at this instruction miss so often, each within so many instructions of the
+ * one before, that they shall not remember but go through the soft TLB? */
+#define JIT_SCATTER_INSNS 160u
+#define JIT_SCATTER_TIMES 24u
 static inline bool jit_site_scattered(const struct jit_site *s)
 {
-    return LOOSE(s->scatters) >= JIT_SCATTER_TIMES;
+    return LOOSE(s->misses) >= JIT_SCATTER_TIMES;
 }
 bool jit_scattered(const struct jit *jit, uint64_t phys);
 void jit_scattered_set(struct jit *jit, uint64_t phys);

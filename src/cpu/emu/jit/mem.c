@@ -121,7 +121,6 @@ static struct cold *fill_cold(struct trans *t, unsigned i, const struct access *
     if (k->site) {
         k->site->slot = slot;
         k->site->bias = m->disp;
-        k->site->ration = 1;
         k->site->span = (uint16_t)m->size;
         k->site->write = k->site->writes = m->write;
     }

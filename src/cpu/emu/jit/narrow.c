@@ -15,7 +15,6 @@
 
 #define NEAR   4096 /* bytes: displacements with which a loop may advance a base */
 #define MARGIN 32u  /* pages */
-_Static_assert(JIT_WIDE_PAGES + 4 < MARGIN, "a loop stays between 0 and 4 GiB");
 
 /* The one-byte forms of INC and DEC, which are REX prefixes in 64-bit mode, and MOV of
  * an absolute address, which is longer there. */

@@ -42,16 +42,21 @@ void emit_refill(struct asmbuf *a)
 
     for (unsigned i = 0; i < ARRAY_LEN(kept); i++)
         push_pop(a, 0x50, kept[i]);
-    /* A slot, no look at its misses due, no alignment nor segment to check, one page. */
+    /* A slot, no alignment nor segment to check. */
     put8(a, 0x41), put8(a, 0x83), put8(a, 0x7b), put8(a, SITE_OFF(slot)), put8(a, 0xff); /* cmp */
     slow[n++] = jump_cc(a, 4, NULL);
-    put8(a, 0x41), put8(a, 0x80), put8(a, 0x6b), put8(a, SITE_OFF(ration)), put8(a, 1); /* sub */
-    slow[n++] = jump_cc(a, 6, NULL);                                                    /* jbe */
     put8(a, 0x66), put8(a, 0x41), put8(a, 0x83), put8(a, 0x7b); /* cmp word: and seg */
     put8(a, SITE_OFF(align)), put8(a, 0);
     slow[n++] = jump_cc(a, 5, NULL);
-    put8(a, 0x41), put8(a, 0x80), put8(a, 0x7b), put8(a, SITE_OFF(wide)), put8(a, 0); /* cmp */
-    slow[n++] = jump_cc(a, 5, NULL);
+    /* The last miss was a while ago: rax is now. */
+    gs_load(a, H_RAX, EMU_OFF(fuel_base));
+    reg_op(a, 0x29, H_RAX, H_R8); /* sub rax, r8 */
+    mov_reg(a, H_RDX, H_RAX);
+    mem_op(a, 0x2b, H_RDX, H_R11, SITE_OFF(last_miss));                       /* sub */
+    put8(a, 0x48), put8(a, 0x81), put8(a, 0xfa), put32(a, JIT_SCATTER_INSNS); /* cmp rdx */
+    slow[n++] = jump_cc(a, 2, NULL);                                          /* jb */
+    mem_op(a, 0x89, H_RAX, H_R11, SITE_OFF(last_miss));
+    put8(a, 0x41), put8(a, 0xc6), put8(a, 0x43), put8(a, SITE_OFF(misses)), put8(a, 0); /* mov */
     /* rcx = its entry in the TLB, esi = how it was entered */
     put8(a, 0x41), put8(a, 0x0f), put8(a, 0xb6), put8(a, 0x4b), put8(a, SITE_OFF(write));
     put8(a, 0xc1), put8(a, 0xe1), put8(a, TLB_BITS); /* shl ecx */
@@ -85,7 +90,7 @@ void emit_refill(struct asmbuf *a)
     /* it is in the log of such pages; the page, too, by its hash */
     put8(a, 0x41), put8(a, 0x8b), put8(a, 0x43), put8(a, SITE_OFF(slot)); /* mov eax, slot */
     gs_load(a, H_RDI, EMU_OFF(slot_logs));
-    put8(a, 0x40), put8(a, 0xf6), put8(a, 0xc6), put8(a, TLB_HUGE); /* test sil */
+    put8(a, 0x40), put8(a, 0xf6), put8(a, 0xc6), put8(a, TLB_HUGE | TLB_WHOLE); /* test sil */
     slow[n++] = jump_cc(a, 5, NULL);
     put8(a, 0x89), put8(a, 0xf3);                      /* mov ebx, esi */
     put8(a, 0x83), put8(a, 0xe3), put8(a, TLB_GLOBAL); /* and ebx */
