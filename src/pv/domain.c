@@ -272,13 +272,3 @@ void pv_cpu_gone(struct pv_domain *d, unsigned cpu)
     v->mail = NULL;
     pthread_mutex_unlock(&d->port_lock);
 }
-
-void *pv_store_page(struct pv_domain *d)
-{
-    return pv_frame_ptr(d, d->store_mfn);
-}
-
-uint32_t pv_store_port(const struct pv_domain *d)
-{
-    return d->store_port;
-}

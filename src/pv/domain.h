@@ -233,11 +233,8 @@ bool pv_copy_to(struct pv_vcpu *v, uint64_t va, const void *from, size_t n);
 void pv_hook_event(void *ctx, unsigned cpu, const struct pv_event *ev);
 void pv_hook_syscall(void *ctx, unsigned cpu);
 void pv_hook_wake(void *ctx, unsigned cpu);
-/* An exception for the guest's kernel. */
-void pv_inject(struct pv_vcpu *v, unsigned vector, bool has_err, uint32_t err);
 /* Hands waiting events to the guest, if it listens. */
 void pv_upcall(struct pv_vcpu *v);
-void pv_mode_set(struct pv_vcpu *v, bool kernel);
 long hc_iret(struct pv_vcpu *v, const uint64_t a[6]);
 long hc_set_trap_table(struct pv_vcpu *v, const uint64_t a[6]);
 long hc_callback_op(struct pv_vcpu *v, const uint64_t a[6]);
@@ -256,7 +253,6 @@ long hc_get_debugreg(struct pv_vcpu *v, const uint64_t a[6]);
 /* segment.c */
 int pv_gdt_set(struct pv_vcpu *v, const uint64_t *frames, unsigned ents);
 int pv_ldt_set(struct pv_vcpu *v, uint64_t va, unsigned ents);
-void pv_descriptors_drop(struct pv_vcpu *v);
 void pv_descriptors_load(struct pv_vcpu *v);
 long hc_set_gdt(struct pv_vcpu *v, const uint64_t a[6]);
 long hc_update_descriptor(struct pv_vcpu *v, const uint64_t a[6]);
@@ -278,10 +274,12 @@ hypercall_fn hc_grant_table_op, hc_xen_version, hc_console_io, hc_physdev_op, hc
  */
 
 void pv_ports_init(struct pv_domain *d);
-void pv_port_raise(struct pv_domain *d, uint32_t port);
 void pv_port_virq(struct pv_vcpu *v, unsigned virq);
-/* Sets a vCPU's upcall flag and wakes it. */
-void pv_vcpu_poke(struct pv_vcpu *v);
+/* Set by whoever has an event for the vCPU, taken away by its guest. */
+static inline bool pv_upcall_pending(const struct pv_vcpu *v)
+{
+    return __atomic_load_n(&v->info->evtchn_upcall_pending, __ATOMIC_SEQ_CST);
+}
 int pv_info_register(struct pv_vcpu *v, uint64_t mfn, uint32_t offset);
 
 /* ---- time: timer.c ----------------------------------------------------------------------------
@@ -294,7 +292,6 @@ void pv_time_publish(struct pv_vcpu *v); /* into its vcpu_info */
 void pv_wallclock_publish(struct pv_domain *d);
 void pv_timer_at(struct pv_vcpu *v, struct clock_timer *t, uint64_t system_ns);
 void pv_runstate_set(struct pv_vcpu *v, int state);
-void pv_runstate_forget(struct pv_vcpu *v);
 /* The address is one of the caller's. */
 long pv_runstate_register(struct pv_vcpu *v, struct pv_vcpu *who, uint64_t va);
 void pv_time_info(const struct pv_domain *d, struct vcpu_time_info *t);

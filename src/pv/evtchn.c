@@ -24,7 +24,7 @@ static bool bit_test(const xen_ulong_t *words, uint32_t bit)
 
 /* ---- raising ------------------------------------------------------------------------------ */
 
-void pv_vcpu_poke(struct pv_vcpu *v)
+static void poke(struct pv_vcpu *v)
 {
     __atomic_store_n(&v->info->evtchn_upcall_pending, 1, __ATOMIC_SEQ_CST);
     if (v->mail)
@@ -35,8 +35,8 @@ static void select_port(struct pv_vcpu *v, uint32_t port)
 {
     xen_ulong_t sel =
         __atomic_fetch_or(&v->info->evtchn_pending_sel, BIT64(port / 64), __ATOMIC_SEQ_CST);
-    if (!(sel >> (port / 64) & 1) || !v->info->evtchn_upcall_pending)
-        pv_vcpu_poke(v);
+    if (!(sel >> (port / 64) & 1) || !pv_upcall_pending(v))
+        poke(v);
 }
 
 /* With port_lock. */
@@ -54,7 +54,7 @@ static void raise_locked(struct pv_domain *d, uint32_t port)
             mail_post(d->vcpu[i].mail, PEND_EVENT);
 }
 
-void pv_port_raise(struct pv_domain *d, uint32_t port)
+static void port_raise(struct pv_domain *d, uint32_t port)
 {
     pthread_mutex_lock(&d->port_lock);
     if (d->port[port].state != PORT_FREE)
@@ -66,7 +66,7 @@ void pv_port_virq(struct pv_vcpu *v, unsigned virq)
 {
     uint32_t port = atomic_load(&v->virq_port[virq]);
     if (port)
-        pv_port_raise(v->d, port);
+        port_raise(v->d, port);
 }
 
 /* ---- ports ---------------------------------------------------------------------------------- */
@@ -335,7 +335,7 @@ int pv_info_register(struct pv_vcpu *v, uint64_t mfn, uint32_t offset)
     v->info = to;
     v->info_mfn = mfn;
     __atomic_store_n(&to->evtchn_pending_sel, UINT64_MAX, __ATOMIC_SEQ_CST);
-    pv_vcpu_poke(v);
+    poke(v);
     pthread_mutex_unlock(&d->port_lock);
     return 0;
 }

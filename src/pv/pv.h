@@ -72,8 +72,4 @@ void pv_grant_unmap(struct pv_domain *d, uint32_t ref, bool write, uint64_t gpa)
 struct pv_front;
 void pv_front_of(struct pv_domain *d, struct pv_front *front);
 
-/* The page that guest and xenstore share, and its port. */
-void *pv_store_page(struct pv_domain *d);
-uint32_t pv_store_port(const struct pv_domain *d);
-
 #endif

@@ -7,7 +7,7 @@
 static long block(struct pv_vcpu *v)
 {
     __atomic_store_n(&v->info->evtchn_upcall_mask, 0, __ATOMIC_SEQ_CST);
-    if (__atomic_load_n(&v->info->evtchn_upcall_pending, __ATOMIC_SEQ_CST))
+    if (pv_upcall_pending(v))
         return 0;
     pv_runstate_set(v, RUNSTATE_blocked);
     v->d->eng->halt(v->bc);

@@ -102,13 +102,6 @@ int pv_ldt_set(struct pv_vcpu *v, uint64_t va, unsigned ents)
     return 0;
 }
 
-void pv_descriptors_drop(struct pv_vcpu *v)
-{
-    drop(v, 0, v->gdt_mfn, &v->gdt_frames);
-    drop(v, 16, v->ldt_mfn, &v->ldt_frames);
-    v->gdt_ents = v->ldt_ents = 0;
-}
-
 long hc_set_gdt(struct pv_vcpu *v, const uint64_t a[6])
 {
     uint64_t frames[16];

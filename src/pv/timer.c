@@ -152,7 +152,7 @@ void pv_runstate_set(struct pv_vcpu *v, int state)
     run_publish(v);
 }
 
-void pv_runstate_forget(struct pv_vcpu *v)
+static void runstate_forget(struct pv_vcpu *v)
 {
     for (unsigned i = 0; i < 2; i++) {
         if (v->run_area[i])
@@ -168,7 +168,7 @@ long pv_runstate_register(struct pv_vcpu *v, struct pv_vcpu *who, uint64_t va)
     uint64_t left = sizeof who->run;
     long rc = 0;
     pv_lock(v);
-    pv_runstate_forget(who);
+    runstate_forget(who);
     for (unsigned i = 0; i < 2 && left && va && !rc; i++) {
         uint64_t l1, n = min_u64(left, PAGE - (va & (PAGE - 1)));
         const uint64_t *at = pv_entry_find(v, va, &l1);
@@ -185,7 +185,7 @@ long pv_runstate_register(struct pv_vcpu *v, struct pv_vcpu *who, uint64_t va)
         left -= n;
     }
     if (rc)
-        pv_runstate_forget(who);
+        runstate_forget(who);
     else
         run_publish(who);
     pv_unlock(v);

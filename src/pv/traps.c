@@ -31,7 +31,7 @@ enum { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11 };
 
 /* ---- kernel and user ------------------------------------------------------------------- */
 
-void pv_mode_set(struct pv_vcpu *v, bool kernel)
+static void mode_set(struct pv_vcpu *v, bool kernel)
 {
     const struct pv_engine *e = v->d->eng;
     if (v->kernel == kernel)
@@ -71,7 +71,7 @@ static void bounce(struct pv_vcpu *v, const struct bounce *b)
         sp = gpr[RSP];
         cs &= 0xfffc; /* how the guest knows its own mode */
     } else {
-        pv_mode_set(v, true);
+        mode_set(v, true);
         sp = v->kernel_sp;
     }
     sp &= ~15ull;
@@ -106,7 +106,7 @@ static void bounce(struct pv_vcpu *v, const struct bounce *b)
     e->set_rip(v->bc, b->address);
 }
 
-void pv_inject(struct pv_vcpu *v, unsigned vector, bool has_err, uint32_t err)
+static void inject(struct pv_vcpu *v, unsigned vector, bool has_err, uint32_t err)
 {
     const struct pv_trap *t = &v->trap[vector & 0xff];
     const struct bounce b = {
@@ -120,8 +120,7 @@ void pv_inject(struct pv_vcpu *v, unsigned vector, bool has_err, uint32_t err)
 
 void pv_upcall(struct pv_vcpu *v)
 {
-    if (!v->info->evtchn_upcall_pending || v->info->evtchn_upcall_mask ||
-        !v->callback[CB_EVENT].address)
+    if (!pv_upcall_pending(v) || v->info->evtchn_upcall_mask || !v->callback[CB_EVENT].address)
         return;
     const struct bounce b = {.address = v->callback[CB_EVENT].address, .mask = true};
     bounce(v, &b);
@@ -136,10 +135,10 @@ static void soft_interrupt(struct pv_vcpu *v, const struct pv_event *ev)
     /* The kernel may use any; it has no IDT whose gates could say less. */
     if (!t->address || (!v->kernel && (t->flags & TRAP_DPL) < 3)) {
         v->d->eng->set_rip(v->bc, ev->insn_ip);
-        pv_inject(v, VEC_GP, true, ev->vector * 8u + 2);
+        inject(v, VEC_GP, true, ev->vector * 8u + 2);
         return;
     }
-    pv_inject(v, ev->vector, false, 0);
+    inject(v, ev->vector, false, 0);
 }
 
 static void page_fault(struct pv_vcpu *v, const struct pv_event *ev)
@@ -149,7 +148,7 @@ static void page_fault(struct pv_vcpu *v, const struct pv_event *ev)
         pv_pt_write(v, ev->cr2))
         return;
     v->info->arch.cr2 = ev->cr2;
-    pv_inject(v, VEC_PF, true, v->kernel ? err & ~PF_U : err | PF_U);
+    inject(v, VEC_PF, true, v->kernel ? err & ~PF_U : err | PF_U);
 }
 
 /* The kernel set CR0.TS: it gets #NM once. */
@@ -157,7 +156,7 @@ static void no_fpu(struct pv_vcpu *v)
 {
     v->cr0 &= ~BIT64(3);
     v->d->eng->set_ts(v->bc, false);
-    pv_inject(v, VEC_NM, false, 0);
+    inject(v, VEC_NM, false, 0);
 }
 
 static void exception(struct pv_vcpu *v, const struct pv_event *ev)
@@ -175,7 +174,7 @@ static void exception(struct pv_vcpu *v, const struct pv_event *ev)
         break;
     default: break;
     }
-    pv_inject(v, ev->vector, ev->has_err, ev->err);
+    inject(v, ev->vector, ev->has_err, ev->err);
 }
 
 static struct pv_vcpu *vcpu_of(void *ctx, unsigned cpu)
@@ -193,7 +192,7 @@ void pv_hook_event(void *ctx, unsigned cpu, const struct pv_event *ev)
     if (ev->kind == PV_EV_SOFT)
         soft_interrupt(v, ev);
     else if (ev->kind == PV_EV_NMI)
-        pv_inject(v, VEC_NMI, false, 0);
+        inject(v, VEC_NMI, false, 0);
     else
         exception(v, ev);
     pv_upcall(v);
@@ -214,7 +213,7 @@ void pv_hook_syscall(void *ctx, unsigned cpu)
             bounce(v, &b);
         } else {
             v->d->eng->set_rip(v->bc, v->d->eng->rip(v->bc) - 2);
-            pv_inject(v, VEC_UD, false, 0);
+            inject(v, VEC_UD, false, 0);
         }
     }
     pv_upcall(v);
@@ -255,7 +254,7 @@ long hc_iret(struct pv_vcpu *v, const uint64_t a[6])
     }
     uint16_t cs = (uint16_t)f.cs | 3, ss = (uint16_t)f.ss | 3;
     if (to_user)
-        pv_mode_set(v, false);
+        mode_set(v, false);
     e->set_rip(v->bc, f.rip);
     e->set_rflags(v->bc, (f.rflags & ~(FL_IOPL | FL_VM)) | FL_IF | FL_FIXED);
     gpr[RSP] = f.rsp;

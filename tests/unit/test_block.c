@@ -220,13 +220,14 @@ Test(block, too_many_at_once)
     static const struct block_ops ops = {.read = slow_read};
     struct block *b = block_new(&ops, NULL, SIZE, true);
     cr_assert_not_null(b);
-    static uint8_t buf[512];
-    static struct iovec iov = {buf, 512};
+    static uint8_t buf[BLOCK_QUEUE_MAX + 10][512];
+    static struct iovec iov[BLOCK_QUEUE_MAX + 10];
     struct block_req *req = calloc(BLOCK_QUEUE_MAX + 10, sizeof *req);
     cr_assert_not_null(req);
     unsigned refused = 0;
     for (unsigned i = 0; i < BLOCK_QUEUE_MAX + 10; i++) {
-        req[i] = (struct block_req){.kind = BLOCK_READ, .iov = &iov, .niov = 1, .done = on_done};
+        iov[i] = (struct iovec){buf[i], 512};
+        req[i] = (struct block_req){.kind = BLOCK_READ, .iov = &iov[i], .niov = 1, .done = on_done};
         refused += block_submit(b, &req[i]) == VC_EBUSY;
     }
     cr_expect_gt(refused, 0);

@@ -390,11 +390,6 @@ void sys_probe_store(struct emu *c, uint64_t lin, unsigned len)
         translate(c, NULL, TLB_KERNEL, TLB_W, wrap_linear(c, lin + first));
 }
 
-void cpl_load(struct emu *c, unsigned cpl, uint64_t lin, void *buf, unsigned len)
-{
-    load_bytes(c, NULL, priv_of(cpl), lin, buf, len);
-}
-
 void cpl_store(struct emu *c, unsigned cpl, uint64_t lin, const void *buf, unsigned len)
 {
     store_bytes(c, NULL, priv_of(cpl), lin, buf, len);

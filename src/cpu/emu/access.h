@@ -104,7 +104,6 @@ void sys_load(struct emu *c, uint64_t lin, void *buf, unsigned len);
 void sys_store(struct emu *c, uint64_t lin, const void *buf, unsigned len);
 void sys_probe_store(struct emu *c, uint64_t lin, unsigned len);
 /* The same with an explicit privilege (3: user). */
-void cpl_load(struct emu *c, unsigned cpl, uint64_t lin, void *buf, unsigned len);
 void cpl_store(struct emu *c, unsigned cpl, uint64_t lin, const void *buf, unsigned len);
 static inline uint64_t sys_ld64(struct emu *c, uint64_t lin)
 {

@@ -38,7 +38,7 @@ void xs_free(struct xs *xs)
 
 /* ---- telling ------------------------------------------------------------------------ */
 
-void xs_lock(struct xs *xs)
+static void xs_lock(struct xs *xs)
 {
     pthread_mutex_lock(&xs->lock);
 }
@@ -116,7 +116,8 @@ static void tell_all(struct xs *xs)
     pthread_cond_broadcast(&xs->called);
 }
 
-void xs_unlock(struct xs *xs)
+/* What is due is told then. */
+static void xs_unlock(struct xs *xs)
 {
     for (struct xs_conn *c = xs->conns; c; c = c->next)
         ring_flush(c);

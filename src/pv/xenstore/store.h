@@ -96,9 +96,6 @@ struct xs {
 };
 
 /* store.c */
-/* Takes the lock; and gives it back, after which what is due is told. */
-void xs_lock(struct xs *xs);
-void xs_unlock(struct xs *xs);
 /* A change as domid: to the store, or to its transaction. data: a value, or n permissions. */
 int xs_change(struct xs *xs, uint16_t domid, struct xs_txn *txn, enum xs_op_kind kind,
               const char *path, const void *data, size_t len);

@@ -126,12 +126,12 @@ static void count_miss(struct emu *c, struct jit_site *s)
 
 uint32_t jit_do_fill(struct emu *c, struct jit_site *s, uint64_t sum)
 {
+    jit_seen(c); /* before anything of the place is read */
     enum tlb_kind kind = s->write ? TLB_W : TLB_R;
     uint64_t lin = sum & (s->page_mask | 4095);
     unsigned i = tlb_index(lin);
     const struct tlb_ent *e = &c->tlb->e[kind][i];
 
-    jit_seen(c);
     c->stats.check_misses++;
     if (s->slot != JIT_NO_SLOT)
         count_miss(c, s);

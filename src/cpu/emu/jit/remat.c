@@ -16,7 +16,7 @@ bool trans_flags(const struct tinsn *ti)
     return ti->def || (ti->zi.cpu_flags && ti->zi.cpu_flags->modified & FL_ARITH);
 }
 
-struct remat remat_of(const struct tinsn *ti, unsigned i)
+static struct remat remat_of(const struct tinsn *ti, unsigned i)
 {
     struct remat r = {.insn = i, .a = -1, .b = -1};
     const ZydisDecodedOperand *o = ti->zop;
@@ -97,7 +97,7 @@ static bool lasts(const struct trans *t, unsigned i)
     return false;
 }
 
-void put_remat(struct trans *t, const struct remat *r)
+static void put_remat(struct trans *t, const struct remat *r)
 {
     struct asmbuf *a = &t->a;
     const struct tinsn *ti = &t->insn[r->insn];

@@ -286,8 +286,6 @@ void put_x87_turn(struct trans *t);
 /* ---- remat.c ------------------------------------------------------------------------ */
 bool trans_flags(const struct tinsn *ti);
 bool trans_writes(const struct tinsn *ti, int guest);
-struct remat remat_of(const struct tinsn *ti, unsigned i);
-void put_remat(struct trans *t, const struct remat *r);
 void remat_step(struct trans *t, unsigned i);
 /* The instruction without memory operand once more. */
 void put_again(struct trans *t, const struct tinsn *ti);
