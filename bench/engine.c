@@ -4,7 +4,9 @@
  * program: it is linked at a fixed address below 4 GiB, and its image is copied
  * to the same addresses in the guest.
  *
- *   bench-engine [-r ROUNDS] [-b BACKEND] [-j] (-j: translated) [KERNEL...]
+ *   bench-engine [-r ROUNDS] [-b BACKEND] [-j] [-p] [KERNEL...]
+ *
+ * -j: translated; -p: in pages of 4 KiB, as a process has them, else of 2 MiB
  */
 #include "kernels/kernels.h"
 #include <math.h>
@@ -20,7 +22,8 @@ extern const char __executable_start[], _end[]; /* of the linker's */
 
 #define STACK_TOP 0x200000ull
 #define DONE_PORT 0x99
-#define TARGET    0.02 /* seconds of one measurement */
+#define TABLES    (1ull << 32) /* physical */
+#define TARGET    0.02         /* seconds of one measurement */
 
 static double seconds(void)
 {
@@ -43,7 +46,27 @@ struct guest {
 
 static uint64_t guest_call(struct guest *g, uint64_t fn, uint64_t n);
 
-static struct guest guest_new(const char *backend, uint32_t engine)
+/* Linear addresses below end are physical ones, by pages of 4 KiB. */
+static void small_pages(struct guest *g, uint64_t end)
+{
+    enum { PRESENT = 1, WRITE = 2, USED = 0x60, FLAGS = PRESENT | WRITE | USED };
+    uint64_t npt = (end >> 21) + 1, *t = calloc(6 + npt, 4096);
+    if (!t || end >> 32 || vc_map(g->vm, TABLES, (6 + npt) * 4096, VC_MEM_RWX))
+        die("page tables");
+    t[0] = (TABLES + 4096) | FLAGS;
+    for (uint64_t i = 0; i < 4; i++)
+        t[512 + i] = (TABLES + (2 + i) * 4096) | FLAGS;
+    for (uint64_t i = 0; i < npt; i++)
+        t[2 * 512 + i] = (TABLES + (6 + i) * 4096) | FLAGS;
+    for (uint64_t i = 0; i < end >> 12; i++)
+        t[6 * 512 + i] = i << 12 | FLAGS;
+    vc_write(g->vm, TABLES, t, (6 + npt) * 4096);
+    free(t);
+    if (vc_reg_set(g->cpu, VC_REG_CR3, TABLES))
+        die("CR3");
+}
+
+static struct guest guest_new(const char *backend, uint32_t engine, int small)
 {
     struct vc_vm_opts opts = {.size = sizeof opts, .engine = engine};
     struct guest g;
@@ -66,6 +89,8 @@ static struct guest guest_new(const char *backend, uint32_t engine)
     if (!g.cpu || vc_reg_get(g.cpu, VC_REG_CR4, &cr4) ||
         vc_reg_set(g.cpu, VC_REG_CR4, cr4 | 1u << 18) || vc_reg_set(g.cpu, VC_REG_XCR0, 7))
         die("vCPU");
+    if (small)
+        small_pages(&g, end);
     guest_call(&g, g.done + sizeof done, 0);
     return g;
 }
@@ -161,15 +186,17 @@ static void print_mean(const char *group, double log_sum, unsigned n)
 int main(int argc, char **argv)
 {
     const char *backend = "emu";
-    int rounds = 5, opt;
+    int rounds = 5, small = 0, opt;
     uint32_t engine = VC_ENGINE_INTERP;
-    while ((opt = getopt(argc, argv, "r:b:j")) != -1) {
+    while ((opt = getopt(argc, argv, "r:b:jp")) != -1) {
         if (opt == 'r')
             rounds = atoi(optarg);
         else if (opt == 'b')
             backend = optarg;
         else if (opt == 'j')
             engine = VC_ENGINE_JIT;
+        else if (opt == 'p')
+            small = 1;
         else
             return 2;
     }
@@ -177,7 +204,7 @@ int main(int argc, char **argv)
         perror("mprotect");
         return 1;
     }
-    struct guest g = guest_new(backend, engine);
+    struct guest g = guest_new(backend, engine, small);
     printf("%-12s %-8s %10s %10s %8s %8s\n", "kernel", "group", "native us", "guest us", "ratio",
            "MIPS");
     const char *group = NULL;
