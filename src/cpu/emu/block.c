@@ -495,13 +495,16 @@ static bool jit_room(struct code_cache *cc, struct jit *jit)
 void block_translate(struct emu *c, struct block *b)
 {
     struct code_cache *cc = c->vm->code;
-    const struct mem_region *r = mem_find(c->env->mem, b->phys);
-
+    const struct mem_region *r = mem_find(c->env->mem, b->phys), *r2 = NULL;
     uint32_t mode = c->mode & ~MODE_PRIV_MASK;
 
-    if ((mode != MODE_CODE64 && mode != (MODE_CODE32 | MODE_SS32 | MODE_FLAT)) ||
-        b->phys2 != NO_PAGE || !r || !r->code)
+    if ((mode != MODE_CODE64 && mode != (MODE_CODE32 | MODE_SS32 | MODE_FLAT)) || !r || !r->code)
         return;
+    if (b->phys2 != NO_PAGE) {
+        r2 = mem_find(c->env->mem, b->phys2);
+        if (!r2 || !r2->code)
+            return;
+    }
     doing(c, VC_DOING_TRANSLATOR);
     pthread_mutex_lock(&cc->lock);
     if (!jit_room(cc, c->vm->jit)) {
@@ -511,7 +514,8 @@ void block_translate(struct emu *c, struct block *b)
         uint64_t page = b->phys & PAGE_MASK_4K, lines = 0;
         uint64_t had = atomic_load(mem_code_word(r, page));
         mark_lines(cc, r, page, UINT64_MAX);
-        struct jit_block *jb = jit_translate(c, b, r->host + (page - r->gpa), &lines);
+        struct jit_block *jb = jit_translate(c, b, r->host + (page - r->gpa),
+                                             r2 ? r2->host + (b->phys2 - r2->gpa) : NULL, &lines);
         if (jb) {
             b->lines = lines;
             c->stats.translated++;
@@ -563,7 +567,7 @@ static struct block *make(struct emu *c, struct code_cache *cc, uint64_t lin, st
     struct decode_out *out = c->decoded;
 
     /* As many lines as a block can reach; refined once its length is known. */
-    unsigned reach = max == 1 ? 15 : BLOCK_REACH;
+    unsigned reach = max == 1 ? INSN_MAX : BLOCK_REACH;
     unsigned avail = (unsigned)min_u64(in_page, reach);
     unsigned lo = (unsigned)(f->gpa & 4095) >> 6;
     unsigned hi = (unsigned)min_u64(4095, (f->gpa & 4095) + reach) >> 6;
@@ -584,11 +588,11 @@ static struct block *make(struct emu *c, struct code_cache *cc, uint64_t lin, st
         if (f2.region)
             mark_lines(cc, f2.region, f2.gpa, 1);
         guest_copy(out->bytes, f->host, in_page);
-        memset(out->bytes + in_page, 0xff, 15); /* what a bus without memory answers */
+        memset(out->bytes + in_page, 0xff, INSN_MAX); /* what a bus without memory answers */
         if (f2.region)
-            guest_copy(out->bytes + in_page, f2.host, 15);
+            guest_copy(out->bytes + in_page, f2.host, INSN_MAX);
         phys2 = f2.gpa;
-        decode_block(c, out->bytes, in_page, in_page + 15, 1, out);
+        decode_block(c, out->bytes, in_page, in_page + INSN_MAX, 1, out);
         struct block *again = find(cc, f->gpa, c->mode);
         if (again)
             kill_block(cc, again);

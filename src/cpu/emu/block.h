@@ -38,6 +38,7 @@ struct jcache_ent {
     const void *code; /* where translated code goes on */
 };
 #define JCACHE_BITS 15
+#define INSN_MAX    15 /* bytes of an instruction */
 struct jcache {
     struct jcache_ent e[1u << JCACHE_BITS];
     /* The epoch until which this vCPU holds no references; UINT64_MAX: not running.

@@ -69,7 +69,8 @@ void trans_exit(struct trans *t, unsigned done, int64_t off, uint32_t live)
     put_x87_pointers(t);
     if (t->fast)
         put_loop_stored(t);
-    if (off < 0 || off > 4095) {
+    /* In another page, or it may reach into one: not by the mapping of this one alone. */
+    if (off < 0 || off > 4096 - INSN_MAX) {
         put_ip(t, off);
         put_lookup_leave(t, done, IP_OFF, off);
         return;

@@ -183,7 +183,8 @@ static void link_jump(struct emu *c, struct jit_link *link)
     if (e->lin != lin || e->tag != c->jtag)
         return;
     const struct jit_block *to = block_jit(e->block);
-    if (!to || atomic_load_explicit(&e->block->dead, memory_order_relaxed))
+    if (!to || e->block->phys2 != NO_PAGE ||
+        atomic_load_explicit(&e->block->dead, memory_order_relaxed))
         return;
     jit_seen(c);
     /* Both lie in one code memory, less than 2 GiB long. */

@@ -136,9 +136,10 @@ const struct jit_gates *jit_gates(const struct jit *jit);
 bool jit_x87(const struct jit *jit); /* can x87 registers be kept in the host's? */
 
 /* Translates a block; the code cache's lock is held. page: where its page is.
- * Adds the lines of the page that it depends on. NULL: not possible now. */
+ * next: where the page is that its one instruction reaches into, or NULL. Adds the lines
+ * of the first page that it depends on. NULL: not possible now. */
 struct jit_block *jit_translate(struct emu *c, struct block *b, const uint8_t *page,
-                                uint64_t *lines);
+                                const uint8_t *next, uint64_t *lines);
 struct trans *trans_new(void);
 void jit_block_kill(struct jit_block *jb);
 struct jit_chunk *jit_chunk_new(struct jit *jit); /* cleared */

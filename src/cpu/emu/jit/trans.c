@@ -35,7 +35,7 @@ static void decode(struct trans *t, const uint8_t *bytes, unsigned avail)
     unsigned at = 0;
     for (bool more = true; more && at < avail && t->n < TRANS_MAX;) {
         struct decode_out *out = t->c->decoded;
-        unsigned room = TRANS_MAX - t->n;
+        unsigned room = t->crosses ? 1 : TRANS_MAX - t->n;
         decode_block(t->c, bytes + at, avail - at, avail - at,
                      room < BLOCK_MAX_OPS ? room : BLOCK_MAX_OPS, out);
         if (out->needs_next_page || !out->nops)
@@ -51,7 +51,7 @@ static void decode(struct trans *t, const uint8_t *bytes, unsigned avail)
             }
             adopt(ti, &out->op[i], t->start + at);
             t->n++;
-            more = i + 1 == out->nops && (is_jcc(ti) || trans_goes_on(ti));
+            more = i + 1 == out->nops && (is_jcc(ti) || trans_goes_on(ti)) && !t->crosses;
         }
         at += out->used;
         if (t->undecodable)
@@ -132,7 +132,7 @@ struct trans *trans_new(void)
 }
 
 struct jit_block *jit_translate(struct emu *c, struct block *b, const uint8_t *page,
-                                uint64_t *lines)
+                                const uint8_t *next, uint64_t *lines)
 {
     struct jit *jit = c->vm->jit;
     struct trans *t = c->trans;
@@ -146,7 +146,10 @@ struct jit_block *jit_translate(struct emu *c, struct block *b, const uint8_t *p
     t->code32 = (c->mode & MODE_CODE_MASK) == MODE_CODE32;
     t->word = t->code32 ? 4 : 8;
     t->start = (unsigned)(b->phys & 4095);
-    guest_copy(t->page, page, sizeof t->page);
+    guest_copy(t->page, page, 4096);
+    t->crosses = next;
+    if (next)
+        guest_copy(t->page + 4096, next, INSN_MAX);
     t->lines = lines;
     if (!jit_space(jit, &t->a))
         return NULL;
@@ -154,7 +157,7 @@ struct jit_block *jit_translate(struct emu *c, struct block *b, const uint8_t *p
     t->jb = trans_own(t, sizeof *t->jb);
     if (!t->jb)
         return NULL;
-    decode(t, t->page + t->start, 4096 - t->start);
+    decode(t, t->page + t->start, 4096 - t->start + (next ? INSN_MAX : 0));
     if (!t->n) {
         jit_chunks_free(jit, t->owned);
         return NULL;

@@ -158,7 +158,8 @@ struct trans {
     size_t chunk_left;
     unsigned ncold;
     struct cold cold[COLD_MAX];
-    uint8_t page[4096]; /* the guest's, read once */
+    uint8_t page[4096 + INSN_MAX]; /* the guest's, read once; and what the next begins with */
+    bool crosses;                  /* the block's one instruction ends in the next page */
     struct tinsn insn[TRANS_MAX];
 };
 
