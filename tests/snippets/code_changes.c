@@ -52,6 +52,42 @@ static const uint8_t smc_cross_page_callee[] = {
     0xc3,                         /* 2003: ret */
 };
 
+/* The same, by when it has been run often. */
+static const uint8_t smc_cross_hot[] = {
+    0x31, 0xdb,                                     /* 1f00: xor %ebx,%ebx */
+    0xb9, 0x64, 0x00, 0x00, 0x00,                   /* 1f02: mov $0x64,%ecx */
+    0xe8, 0xf2, 0x00, 0x00, 0x00,                   /* 1f07: call 1ffe */
+    0x01, 0xc3,                                     /* 1f0c: add %eax,%ebx */
+    0xff, 0xc9,                                     /* 1f0e: dec %ecx */
+    0x75, 0xf5,                                     /* 1f10: jne 1f07 */
+    0xc6, 0x04, 0x25, 0x00, 0x20, 0x00, 0x00, 0x77, /* 1f12: movb $0x77,0x2000 */
+    0xb9, 0x64, 0x00, 0x00, 0x00,                   /* 1f1a: mov $0x64,%ecx */
+    0xe8, 0xda, 0x00, 0x00, 0x00,                   /* 1f1f: call 1ffe */
+    0x01, 0xc3,                                     /* 1f24: add %eax,%ebx */
+    0xff, 0xc9,                                     /* 1f26: dec %ecx */
+    0x75, 0xf5,                                     /* 1f28: jne 1f1f */
+    0xf4,                                           /* 1f2a: hlt */
+};
+/* Its second half in another frame. */
+static const uint8_t smc_cross_remapped[] = {
+    0x31, 0xdb,                                     /* 1f00: xor %ebx,%ebx */
+    0xb9, 0x64, 0x00, 0x00, 0x00,                   /* 1f02: mov $0x64,%ecx */
+    0xe8, 0xf2, 0x00, 0x00, 0x00,                   /* 1f07: call 1ffe */
+    0x01, 0xc3,                                     /* 1f0c: add %eax,%ebx */
+    0xff, 0xc9,                                     /* 1f0e: dec %ecx */
+    0x75, 0xf5,                                     /* 1f10: jne 1f07 */
+    0xc7, 0x04, 0x25, 0x10, 0x30, 0x02, 0x00,       /* 1f12: movl $0x9007,0x23010: */
+    0x07, 0x90, 0x00, 0x00,                         /*       the PTE of 0x2000 */
+    0x0f, 0x01, 0x3c, 0x25, 0x00, 0x20, 0x00, 0x00, /* 1f1d: invlpg 0x2000 */
+    0xb9, 0x64, 0x00, 0x00, 0x00,                   /* 1f25: mov $0x64,%ecx */
+    0xe8, 0xcf, 0x00, 0x00, 0x00,                   /* 1f2a: call 1ffe */
+    0x01, 0xc3,                                     /* 1f2f: add %eax,%ebx */
+    0xff, 0xc9,                                     /* 1f31: dec %ecx */
+    0x75, 0xf5,                                     /* 1f33: jne 1f2a */
+    0xf4,                                           /* 1f35: hlt */
+};
+static const uint8_t smc_cross_other_half[] = {0x11, 0x22, 0x33, 0xc3};
+
 #define KIT .kit = KIT_LONG
 
 static const struct snippet list[] = {
@@ -76,5 +112,16 @@ static const struct snippet list[] = {
      .pc = 0x1f00,
      .parts = {CODE(0x1f00, smc_cross_page), CODE(0x1ffe, smc_cross_page_callee)},
      .end = {R(RBX, 0x12345678), R(RAX, 0x12347778)}},
+    {.name = "code: an instruction across pages, often, then its second half",
+     KIT,
+     .pc = 0x1f00,
+     .parts = {CODE(0x1f00, smc_cross_hot), CODE(0x1ffe, smc_cross_page_callee)},
+     .end = {R(RBX, 0x38f071c0), R(RAX, 0x12347778)}},
+    {.name = "code: an instruction across pages, often, then another second half",
+     KIT,
+     .pc = 0x1f00,
+     .parts = {CODE(0x1f00, smc_cross_remapped), CODE(0x1ffe, smc_cross_page_callee),
+               CODE(0x9000, smc_cross_other_half)},
+     .end = {R(RBX, 0x15c099c0), R(RAX, 0x33221178)}},
 };
 const struct snippets code_changes = SNIPPETS(list);
