@@ -102,7 +102,7 @@ void trans_exit(struct trans *t, unsigned done, int64_t off, uint32_t live)
 
 static void put_jcc(struct trans *t, struct tinsn *ti, unsigned i)
 {
-    need_flags(t, FL_ARITH);
+    need_flags(t, ti->use | ti->live_after | ti->live_taken);
     struct cold *k = trans_cold_new(t, i, COLD_TAKEN);
     k->from = jump_cc(&t->a, ti->zi.opcode & 15, NULL);
 }

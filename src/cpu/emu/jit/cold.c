@@ -75,6 +75,13 @@ void put_flags_load(struct trans *t)
     mov_reg(a, H_RAX, H_R10);
 }
 
+void put_carry_load(struct trans *t)
+{
+    struct asmbuf *a = &t->a;
+    put8(a, 0x65), put8(a, 0x0f), put8(a, 0xba), put8(a, 0x24), put8(a, 0x25); /* bt, as in AH */
+    put32(a, EMU_OFF(cc_src)), put8(a, 8);
+}
+
 static void put_site(struct trans *t, const struct cold *k)
 {
     mov_imm64(&t->a, H_R11, (uint64_t)(uintptr_t)k->site);

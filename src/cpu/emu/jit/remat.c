@@ -156,7 +156,9 @@ void keep_flags(struct trans *t, const struct tinsn *ti, unsigned i)
 
 void need_flags(struct trans *t, uint32_t live)
 {
-    if (t->flags == IN_MEMORY && live)
+    if (t->flags == IN_MEMORY && live == FL_CF)
+        put_carry_load(t);
+    else if (t->flags == IN_MEMORY && live)
         put_flags_load(t);
     if (t->flags == IN_REGISTERS && live)
         put_remat(t, &t->rm);

@@ -256,6 +256,7 @@ void put_sp(struct trans *t, int32_t n);
 /* ---- flags to and from memory ----------------------------------------------------- */
 void put_flags_save(struct trans *t);
 void put_flags_load(struct trans *t);
+void put_carry_load(struct trans *t); /* CF alone */
 /* To memory, as far as they live, before code that clobbers them. */
 void spill_flags(struct trans *t, uint32_t live);
 /* To where slow paths find them, before instruction i's check. */
