@@ -177,7 +177,7 @@ static void kill_block(struct code_cache *cc, struct block *b)
     for (unsigned i = 0; i <= b->nops; i++)
         __atomic_store_n(&b->op[i].fn, op_dead, __ATOMIC_RELAXED);
     if (block_jit(b))
-        jit_block_kill(block_jit(b));
+        jit_block_kill(cc->vm->jit, block_jit(b), b->phys, b->mode);
     b->retired = atomic_fetch_add(&cc->epoch, 1) + 1;
     *cc->retired_end = b;
     cc->retired_end = &b->next_retired;
@@ -519,6 +519,7 @@ void block_translate(struct emu *c, struct block *b)
         if (jb) {
             b->lines = lines;
             c->stats.translated++;
+            jit_block_again(c->vm->jit, jb, b->phys, b->mode);
             atomic_fetch_add(&c->vm->translations, 1);
             atomic_store_explicit(&b->jit, jb, memory_order_release);
         } else {

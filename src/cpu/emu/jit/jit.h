@@ -141,7 +141,10 @@ bool jit_x87(const struct jit *jit); /* can x87 registers be kept in the host's?
 struct jit_block *jit_translate(struct emu *c, struct block *b, const uint8_t *page,
                                 const uint8_t *next, uint64_t *lines);
 struct trans *trans_new(void);
-void jit_block_kill(struct jit_block *jb);
+/* Of the block at phys in that mode: who jumps there leaves translated code, */
+void jit_block_kill(struct jit *jit, struct jit_block *jb, uint64_t phys, uint32_t mode);
+/* until it is translated again: then on to that. */
+void jit_block_again(struct jit *jit, const struct jit_block *jb, uint64_t phys, uint32_t mode);
 struct jit_chunk *jit_chunk_new(struct jit *jit); /* cleared */
 void jit_chunks_free(struct jit *jit, struct jit_chunk *k);
 void jit_block_free(struct jit *jit, struct jit_block *jb);

@@ -21,6 +21,7 @@
 #define GATES_SIZE   16384u
 #define SLOTS_LEFT   1024u /* and slots */
 #define SCATTER_BITS 16
+#define DROPPED_BITS 10
 
 struct jit {
     struct code_mem mem;
@@ -31,6 +32,13 @@ struct jit {
     uint32_t slots; /* given out */
     unsigned rewinds;
     uint64_t scattered[1u << (SCATTER_BITS - 6)]; /* by hash of the instruction's address */
+    /* Dropped translations to which other blocks' jumps may still lead, by hash. */
+    struct jit_dropped {
+        uint64_t phys;
+        uint32_t mode;
+        uint8_t *entry; /* NULL: none */
+        const uint8_t *code;
+    } dropped[1u << DROPPED_BITS];
     struct jit_gates gates;
     bool x87; /* the host has XSAVE */
 };
@@ -452,6 +460,7 @@ void jit_rewind(struct jit *jit)
     jit->slots = 0;
     jit->rewinds++;
     memset(jit->scattered, 0, sizeof jit->scattered);
+    memset(jit->dropped, 0, sizeof jit->dropped);
 }
 
 unsigned jit_rewinds(const struct jit *jit)
@@ -479,6 +488,36 @@ void jit_scattered_set(struct jit *jit, uint64_t phys)
 {
     unsigned h = scatter_hash(phys);
     __atomic_fetch_or(&jit->scattered[h >> 6], 1ull << (h & 63), __ATOMIC_RELAXED);
+}
+
+/* jmp, in one aligned store over the entry's first instruction. */
+static void entry_jump(uint8_t *entry, const uint8_t *code, const uint8_t *to)
+{
+    int32_t disp = (int32_t)(to - (code + 5));
+    uint64_t v;
+    memcpy(&v, entry, 8);
+    v = (v & 0xffffff0000000000ull) | (uint64_t)(uint32_t)disp << 8 | 0xe9;
+    __atomic_store_n((uint64_t *)(void *)entry, v, __ATOMIC_SEQ_CST);
+}
+
+static struct jit_dropped *dropped_at(struct jit *jit, uint64_t phys, uint32_t mode)
+{
+    return &jit->dropped[(phys ^ mode) * 0x9e3779b97f4a7c15ull >> (64 - DROPPED_BITS)];
+}
+
+void jit_block_kill(struct jit *jit, struct jit_block *jb, uint64_t phys, uint32_t mode)
+{
+    entry_jump(jb->entry, jb->code, jb->dead);
+    *dropped_at(jit, phys, mode) = (struct jit_dropped){phys, mode, jb->entry, jb->code};
+}
+
+void jit_block_again(struct jit *jit, const struct jit_block *jb, uint64_t phys, uint32_t mode)
+{
+    struct jit_dropped *d = dropped_at(jit, phys, mode);
+    if (!d->entry || d->phys != phys || d->mode != mode)
+        return;
+    entry_jump(d->entry, d->code, jb->code);
+    d->entry = NULL;
 }
 
 bool jit_space(struct jit *jit, struct asmbuf *a)

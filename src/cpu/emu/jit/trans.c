@@ -194,16 +194,6 @@ struct jit_block *jit_translate(struct emu *c, struct block *b, const uint8_t *p
     return jb;
 }
 
-void jit_block_kill(struct jit_block *jb)
-{
-    /* jmp dead, in one aligned store over the entry's first instruction. */
-    int32_t disp = (int32_t)(jb->dead - (jb->code + 5));
-    uint64_t v;
-    memcpy(&v, jb->entry, 8);
-    v = (v & 0xffffff0000000000ull) | (uint64_t)(uint32_t)disp << 8 | 0xe9;
-    __atomic_store_n((uint64_t *)(void *)jb->entry, v, __ATOMIC_SEQ_CST);
-}
-
 void jit_block_free(struct jit *jit, struct jit_block *jb)
 {
     if (jb)
