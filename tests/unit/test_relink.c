@@ -11,11 +11,13 @@ static const uint8_t first[] = {
     0x48, 0xff, 0xc0,             /* 1005: inc %rax */
     0xe9, 0x73, 0x00, 0x00, 0x00, /* 1008: jmp 1080 */
 };
-static const uint8_t second[] = {
-    0x90,                               /* 1080: nop */
-    0xff, 0xc9,                         /* 1081: dec %ecx */
-    0x0f, 0x85, 0x7c, 0xff, 0xff, 0xff, /* 1083: jnz 1005 */
-    0xf4,                               /* 1089: hlt */
+/* The second block's end, which is what is written, is in its second line: the first
+ * block depends on the first line, where it looked for who reads its flags. */
+#define END 0x10c6u
+static const uint8_t end[] = {
+    0xff, 0xc9,                         /* 10c6: dec %ecx */
+    0x0f, 0x85, 0x37, 0xff, 0xff, 0xff, /* 10c8: jnz 1005 */
+    0xf4,                               /* 10ce: hlt */
 };
 
 static void turn(vc_cpu *cpu, struct vc_stats *before, struct vc_stats *after)
@@ -41,13 +43,16 @@ Test(relink, a_block_whose_code_was_written_again)
     cr_assert_not_null(vm);
     works(vc_map(vm, 0, 0x10000, VC_MEM_RWX));
     works(vc_write(vm, 0x1000, first, sizeof first));
-    works(vc_write(vm, 0x1080, second, sizeof second));
+    uint8_t nops[END - 0x1080];
+    memset(nops, 0x90, sizeof nops);
+    works(vc_write(vm, 0x1080, nops, sizeof nops));
+    works(vc_write(vm, END, end, sizeof end));
     vc_cpu *cpu = vc_cpu_new(vm, VC_MODE_LONG64, 0x1000);
     cr_assert_not_null(cpu);
     turn(cpu, &a, &b);
     cr_assert_gt(b.translated, a.translated);
     for (unsigned i = 0; i < 3; i++) {
-        works(vc_write(vm, 0x1080, second, 1));
+        works(vc_write(vm, END, end, 1));
         turn(cpu, &a, &b);
         cr_expect_gt(b.translated, a.translated, "its second block was not dropped");
         cr_expect_lt(b.blocks - a.blocks, TURNS / 10);
