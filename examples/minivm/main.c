@@ -17,6 +17,7 @@ static void print_features(uint32_t features)
         {VC_FEAT_BUDGET_NS, "time budgets"},
         {VC_FEAT_SINGLE_STEP, "single step"},
         {VC_FEAT_DIRTY_LOG, "dirty log"},
+        {VC_FEAT_HCALL, "VMCALL"},
     };
     const char *between = "      can: ";
     for (unsigned i = 0; i < sizeof names / sizeof *names; i++) {

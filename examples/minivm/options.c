@@ -26,6 +26,7 @@ void options_help(void)
          "  -c, --cpus N         virtual CPUs (default 1)\n"
          "  -b, --backend NAME   auto, kvm, emu or pv (default auto)\n"
          "      --virt KIND      hvm, or pv: as a Xen PV guest (default with -b pv)\n"
+         "      --irqchip WHERE  interrupt controllers: auto, kernel or user (default auto)\n"
          "  -e, --engine NAME    how emu runs code: auto, interp, jit or lockstep (default auto)\n"
          "      --lockstep       -e lockstep: both, compared; ends at the first difference\n"
          "      --perf-map       name translated code for Linux' perf: /tmp/perf-PID.map\n"
@@ -121,7 +122,18 @@ static bool parse_virt(const char *text, int *virt)
     return false;
 }
 
-enum { OPT_VIRT = 255, OPT_TESTDEV, OPT_LOCKSTEP, OPT_PERF_MAP, OPT_SYMBOLS };
+static bool parse_irqchip(const char *text, unsigned *irqchip)
+{
+    static const char *const names[] = {"auto", "kernel", "user"}; /* enum vc_irqchip */
+    for (unsigned i = 0; i < sizeof names / sizeof *names; i++)
+        if (!strcmp(text, names[i])) {
+            *irqchip = i;
+            return true;
+        }
+    return false;
+}
+
+enum { OPT_VIRT = 255, OPT_IRQCHIP, OPT_TESTDEV, OPT_LOCKSTEP, OPT_PERF_MAP, OPT_SYMBOLS };
 
 static const struct option long_options[] = {
     {"kernel", required_argument, NULL, 'k'},
@@ -135,6 +147,7 @@ static const struct option long_options[] = {
     {"engine", required_argument, NULL, 'e'},
     {"lockstep", no_argument, NULL, OPT_LOCKSTEP},
     {"virt", required_argument, NULL, OPT_VIRT},
+    {"irqchip", required_argument, NULL, OPT_IRQCHIP},
     {"perf-map", no_argument, NULL, OPT_PERF_MAP},
     {"symbols", required_argument, NULL, OPT_SYMBOLS},
     {"testdev", no_argument, NULL, OPT_TESTDEV},
@@ -160,6 +173,7 @@ static int parse_option(struct options *o, int c)
     case OPT_PERF_MAP: o->perf_map = true; return 0;
     case OPT_SYMBOLS: o->symbols = optarg, o->perf_map = true; return 0;
     case OPT_VIRT: return parse_virt(optarg, &o->virt) ? 0 : wrong("not a kind of guest", optarg);
+    case OPT_IRQCHIP: return parse_irqchip(optarg, &o->irqchip) ? 0 : wrong("not a place", optarg);
     case OPT_TESTDEV: o->testdev = true; return 0;
     case 'h': o->command = COMMAND_HELP; return 0;
     case 'V': o->command = COMMAND_VERSION; return 0;

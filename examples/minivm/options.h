@@ -30,6 +30,7 @@ struct options {
     uint64_t ram;
     unsigned cpus;
     unsigned engine;     /* enum vc_engine */
+    unsigned irqchip;    /* enum vc_irqchip */
     int virt;            /* enum vc_virt; -1: as the backend suggests */
     double timeout;      /* seconds; 0: none */
     const char *symbols; /* for perf */

@@ -184,6 +184,7 @@ static bool build(struct machine *m, const struct image *image, const struct ima
         .flags = o->testdev ? VC_PC_TESTDEV : 0,
         .serial_out = console_output,
         .serial_ud = &m->console,
+        .irqchip = o->irqchip,
     };
     m->vm = vc_open(o->backend, &opts);
     if (!m->vm || vc_pc(m->vm, &pc))

@@ -72,6 +72,37 @@ VC_API int vc_irq_line(vc_vm *vm, unsigned gsi, int level);
  * platform. Any thread. */
 VC_API int vc_msi(vc_vm *vm, uint64_t address, uint32_t data);
 
+/* Ties an eventfd (eventfd(2)) to the guest, so that no handler runs on the vCPU's
+ * thread: a device's doorbell wakes the thread that serves it, and that thread raises
+ * its interrupt. kvm does both in the kernel, the vCPU goes on at once; elsewhere the
+ * library writes and reads the eventfd, with the same effect. */
+enum vc_bind_kind {
+    /* A write of `len` bytes at `addr` adds 1 to the eventfd and does nothing else; it
+     * comes before traps there. */
+    VC_BIND_WRITE = 1,
+    /* Signalling the eventfd makes an edge on interrupt line `gsi`. VC_ENOTSUP without
+     * a platform. */
+    VC_BIND_IRQ = 2
+};
+#define VC_BIND_MATCH (1u << 0) /* only writes of `data` */
+struct vc_bind {
+    size_t size;
+    uint32_t kind;  /* enum vc_bind_kind */
+    uint32_t flags; /* VC_BIND_MATCH */
+    uint64_t addr;  /* VC_BIND_WRITE: port, or address where no RAM is mapped */
+    uint64_t data;
+    uint32_t space; /* enum vc_space */
+    uint32_t len;   /* 1, 2, 4; in memory also 8 */
+    uint32_t gsi;   /* VC_BIND_IRQ */
+    int32_t fd;     /* may be closed after the call: the library has its own copy */
+};
+/* Returns a positive id, or a negative code: VC_EEXIST when such writes are tied
+ * already. Any thread. */
+VC_API int vc_bind_fd(vc_vm *vm, const struct vc_bind *bind);
+/* When it returns nothing is signalled any more. VC_ENOENT. Any thread, but not while
+ * it holds what a handler of this partition waits for. */
+VC_API int vc_unbind_fd(vc_vm *vm, int id);
+
 /* A hypercall handler: VMCALL/VMMCALL in the guest, number in RAX, arguments in
  * RDI, RSI, RDX, R10, R8, R9; the result goes to RAX. 0: handled; 1: not this
  * one, which exits with VC_EXIT_HCALL; a negative code ends the run. One for each
@@ -79,7 +110,8 @@ VC_API int vc_msi(vc_vm *vm, uint64_t address, uint32_t data);
  * there is a handler of either kind, hypercalls come by VC_HCALL_PORT too
  * (virtcore/abi.h). Without one a PC answers -1000 (KVM's "no such call",
  * which its CPUID leaves promise), and a bare partition raises #UD, as a processor
- * without virtualization. */
+ * without virtualization. Without VC_FEAT_HCALL (kvm on most hosts) VMCALL always
+ * answers -1000, and only the port's form comes here. */
 typedef int vc_hcall_fn(void *ud, vc_cpu *cpu, uint64_t nr, const uint64_t args[6],
                         uint64_t *ret);
 VC_API int vc_hcall_set(vc_vm *vm, vc_hcall_fn *fn, void *ud);

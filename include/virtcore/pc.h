@@ -22,6 +22,14 @@ struct vc_pc_opts {
     uint32_t flags; /* VC_PC_* */
     vc_serial_out_fn *serial_out; /* NULL: output is dropped */
     void *serial_ud;
+    uint32_t irqchip; /* enum vc_irqchip */
+};
+
+/* Where the interrupt controllers are. Guests see the same. */
+enum vc_irqchip {
+    VC_IRQCHIP_AUTO = 0,   /* in the host's kernel where the backend has them there */
+    VC_IRQCHIP_KERNEL = 1, /* there, or VC_ENOTSUP */
+    VC_IRQCHIP_USER = 2    /* in the library */
 };
 #define VC_PC_TESTDEV (1u << 0) /* the test devices of kvm-unit-tests: ports 0xe0-0xe8, memory
                                    at 0xff000000, the irq ports 0x2000-0x2017 */

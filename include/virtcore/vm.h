@@ -18,6 +18,8 @@ extern "C" {
 #define VC_FEAT_SINGLE_STEP  (1u << 3)
 #define VC_FEAT_DIRTY_LOG    (1u << 4)
 #define VC_FEAT_HW           (1u << 5) /* uses hardware extensions */
+#define VC_FEAT_HCALL        (1u << 6) /* VMCALL and VMMCALL come to the partition; without it
+                                          hypercalls come by VC_HCALL_PORT only */
 
 struct vc_probe_info {
     size_t size;

@@ -10,6 +10,16 @@
 struct backend_vm;  /* a backend's part of a partition */
 struct backend_cpu; /* a backend's part of a vCPU */
 
+/* An eventfd tied to a guest's write, or to an interrupt line: vc_bind_fd. */
+struct backend_bind {
+    uint32_t kind; /* enum vc_bind_kind */
+    enum vc_space space;
+    uint64_t addr, data;
+    uint32_t len, gsi;
+    bool match; /* only writes of `data` */
+    int fd;
+};
+
 struct backend {
     const char *name;
     void (*probe)(struct vc_probe_info *info); /* fills usable, reason, features, max_cpus */
@@ -40,6 +50,15 @@ struct backend {
     int (*exception)(struct backend_cpu *cpu, uint8_t vector, uint32_t err, uint64_t cr2);
     int (*single_step)(struct backend_cpu *cpu, bool on);
     void (*stats)(struct backend_cpu *cpu, struct vc_stats *out);
+    /* Interrupt controllers of the engine's own for a PC, which serve in the place of the
+     * platform's: whether an open partition has them, devices' lines (0-23), messages.
+     * All NULL: never. Any thread. */
+    bool (*has_chips)(struct backend_vm *bvm);
+    int (*irq_line)(struct backend_vm *bvm, unsigned gsi, bool level);
+    int (*irq_msi)(struct backend_vm *bvm, uint64_t address, uint32_t data);
+    /* Has the engine do that by itself, until it is taken back; NULL, or a code: it
+     * cannot, and is not missed. */
+    int (*bind)(struct backend_vm *bvm, bool on, const struct backend_bind *bind);
     const struct pv_engine *pv; /* NULL: no paravirtual guests */
 };
 

@@ -35,6 +35,9 @@ struct cpu_env {
     void (*init)(void *ctx, unsigned cpu);
     int (*hcall)(void *ctx, vc_cpu *cpu, uint64_t nr, const uint64_t args[6], uint64_t *ret);
     bool (*has_hcall)(void *ctx);
+    /* The functions above are to be used even by an engine that has interrupt
+     * controllers itself. */
+    bool user_chips;
     /* A paravirtual guest's ABI, and its context: pv_engine.h. NULL without. */
     const struct pv_hooks *pv;
     void *pv_ctx;

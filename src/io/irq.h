@@ -23,6 +23,13 @@ struct irqchip_opts {
 };
 struct irqchip *irqchip_new(const struct irqchip_opts *opts);
 void irqchip_free(struct irqchip *chip);
+/* Controllers elsewhere, in the host's kernel, take the place of these: lines and
+ * messages go there, vCPUs get no local APIC here. Before the first vCPU. */
+struct irqchip_outer {
+    int (*line)(void *ctx, unsigned gsi, bool level);
+    int (*msi)(void *ctx, uint64_t address, uint32_t data);
+};
+void irqchip_use(struct irqchip *chip, const struct irqchip_outer *outer, void *ctx);
 /* A vCPU appears: its mailbox gets PEND_IRQ/NMI/INIT/SIPI. Index < max_cpus. */
 int irqchip_add_cpu(struct irqchip *chip, unsigned cpu, struct cpu_mail *mail);
 void irqchip_reset_cpu(struct irqchip *chip, unsigned cpu, bool init);

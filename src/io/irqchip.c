@@ -96,6 +96,11 @@ void irqchip_line(struct irqchip *chip, unsigned gsi, int level)
         return;
     pthread_mutex_lock(&chip->lock);
     chip->gsi = level ? chip->gsi | BIT(gsi) : chip->gsi & ~BIT(gsi);
+    if (chip->outer) {
+        chip->outer->line(chip->outer_ctx, gsi, level);
+        pthread_mutex_unlock(&chip->lock);
+        return;
+    }
     if (gsi < 16 && gsi != 2) /* input 2 is the slave's */
         pic_line(chip, gsi, level);
     if (gsi == 0 || gsi == 2) /* pin 0 is the 8259's, so IRQ 0 went to pin 2 */
@@ -122,6 +127,8 @@ int irqchip_msi(struct irqchip *chip, uint64_t address, uint32_t data)
                        (unsigned long long)address);
     if ((data & 0xc000) == 0x8000)
         return 0; /* level de-assert: the message of it asks for nothing */
+    if (chip->outer)
+        return chip->outer->msi(chip->outer_ctx, address, data);
     pthread_mutex_lock(&chip->lock);
     irq_send(chip, &msg);
     pthread_mutex_unlock(&chip->lock);
@@ -236,11 +243,24 @@ void irqchip_free(struct irqchip *chip)
     free(chip);
 }
 
+void irqchip_use(struct irqchip *chip, const struct irqchip_outer *outer, void *ctx)
+{
+    pthread_mutex_lock(&chip->lock);
+    chip->outer = outer;
+    chip->outer_ctx = ctx;
+    for (unsigned gsi = 0; gsi < IOAPIC_PINS; gsi++)
+        if (chip->gsi & BIT(gsi))
+            outer->line(ctx, gsi, true);
+    pthread_mutex_unlock(&chip->lock);
+}
+
 int irqchip_add_cpu(struct irqchip *chip, unsigned cpu, struct cpu_mail *mail)
 {
     if (cpu >= chip->opts.max_cpus)
         return err_set(VC_ELIMIT, "vCPU %u: the platform was made for %u", cpu,
                        chip->opts.max_cpus);
+    if (chip->outer)
+        return 0;
     struct lapic *l = &chip->cpu[cpu];
     if (l->mail)
         return err_set(VC_EEXIST, "vCPU %u has a local APIC already", cpu);

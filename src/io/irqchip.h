@@ -180,6 +180,8 @@ enum { CHIP_RANGES = 6 };
 struct irqchip {
     pthread_mutex_t lock; /* protects everything; then the clock's and the mail's */
     struct irqchip_opts opts;
+    const struct irqchip_outer *outer; /* NULL: none */
+    void *outer_ctx;
     int range[CHIP_RANGES];
     struct ioapic_state ioapic;
     struct pic_state pic[2]; /* master, slave */

@@ -24,6 +24,9 @@ int vm_access(void *ctx, enum vc_space space, struct vc_access *access)
     struct vc_vm *vm = ctx;
     if (space == VC_SPACE_PORT && is_call(vm, access))
         return ENV_UNHANDLED;
+    if (access->write && atomic_load_explicit(&vm->nbinds, memory_order_relaxed) &&
+        vm_bind_write(vm, space, access))
+        return ENV_HANDLED;
     int rc = bus_access(vm->bus, space, access);
     if (rc >= 0)
         return rc;

@@ -118,6 +118,32 @@ static void ram_unmap(struct vc_vm *vm, const struct vc_pc_opts *o)
         mem_del(&vm->mem, HIGH_RAM, o->ram - low);
 }
 
+static int outer_line(void *ctx, unsigned gsi, bool level)
+{
+    struct vc_vm *vm = ctx;
+    return vm->be->irq_line(vm->bvm, gsi, level);
+}
+
+static int outer_msi(void *ctx, uint64_t address, uint32_t data)
+{
+    struct vc_vm *vm = ctx;
+    return vm->be->irq_msi(vm->bvm, address, data);
+}
+
+static const struct irqchip_outer outer = {outer_line, outer_msi};
+
+/* The engine's own interrupt controllers, where it has some. */
+static int engine_chips(struct vc_vm *vm, const struct vc_pc_opts *o)
+{
+    bool has = vm->be->has_chips && vm->be->has_chips(vm->bvm);
+    if (has)
+        irqchip_use(vm->irq, &outer, vm);
+    else if (o->irqchip == VC_IRQCHIP_KERNEL)
+        return err_set(VC_ENOTSUP, "%s has no interrupt controllers in the host's kernel",
+                       vm->be->name);
+    return 0;
+}
+
 static int platform_new(struct vc_vm *vm, const struct vc_pc_opts *o)
 {
     vm->clock = clock_new(vm->env.tsc_hz);
@@ -147,7 +173,10 @@ static int platform_new(struct vc_vm *vm, const struct vc_pc_opts *o)
     if (!vm->pc)
         return err_set(VC_ENOMEM, "no memory for the platform");
     env_platform(vm, true);
+    vm->env.user_chips = o->irqchip == VC_IRQCHIP_USER;
     int rc = vm_reopen(vm); /* engines copy env when they open */
+    if (!rc)
+        rc = engine_chips(vm, o);
     if (rc)
         env_platform(vm, false);
     return rc;
@@ -166,8 +195,7 @@ static int pc_make(struct vc_vm *vm, const struct vc_pc_opts *o)
     if (rc) {
         vm_platform_free(vm);
         ram_unmap(vm, o);
-        if (!vm->bvm)
-            vm_reopen(vm); /* should it fail, vc_cpu_new says so */
+        vm_reopen(vm); /* should it fail, vc_cpu_new says so */
         return rc;
     }
     vm->max_cpus = o->cpus;
@@ -186,6 +214,8 @@ static int check_opts(struct vc_vm *vm, const struct vc_pc_opts *o)
     if (!o->cpus || o->cpus > vm->max_cpus)
         return err_set(VC_ELIMIT, "a PC of %u vCPUs: this partition may have 1 to %u", o->cpus,
                        vm->max_cpus);
+    if (o->irqchip > VC_IRQCHIP_USER)
+        return err_set(VC_EINVAL, "irqchip %u is not one of VC_IRQCHIP_*", o->irqchip);
     if (o->flags & ~VC_PC_TESTDEV)
         return err_set(VC_EINVAL, "flags %#x are not known", o->flags);
     return 0;

@@ -75,7 +75,10 @@ static void engine_close(struct vc_vm *vm)
 int vm_reopen(struct vc_vm *vm)
 {
     engine_close(vm);
-    return vm->be->open(&vm->opts, &vm->env, &vm->bvm);
+    int rc = vm->be->open(&vm->opts, &vm->env, &vm->bvm);
+    if (!rc)
+        vm_bind_reopened(vm);
+    return rc;
 }
 
 /* Opens a backend and makes a vCPU, only to know that it can. */
@@ -128,7 +131,7 @@ static int engine_auto(struct vc_vm *vm)
             return 0;
         }
         /* A wrong argument is wrong for every backend. */
-        if (rc != VC_ENOTSUP && rc != VC_EPERM && rc != VC_EIO)
+        if (rc == VC_EINVAL || rc == VC_ENOENT)
             return rc;
         if (!*passed)
             snprintf(passed, sizeof passed, "%s", vc_errmsg());
@@ -150,6 +153,7 @@ static int vm_init(struct vc_vm *vm)
     pthread_rwlock_init(&vm->gate, NULL);
     pthread_mutex_init(&vm->lock, NULL);
     pthread_mutex_init(&vm->log_lock, NULL);
+    pthread_mutex_init(&vm->bind_lock, NULL);
     pthread_cond_init(&vm->hcall_idle, NULL);
     vm->bus = bus_new();
     return vm->bus ? 0 : err_set(VC_ENOMEM, "no memory for a partition's buses");
@@ -164,6 +168,7 @@ static void vm_fini(struct vc_vm *vm)
     mem_fini(&vm->mem);
     hcalls_free(vm);
     pthread_cond_destroy(&vm->hcall_idle);
+    pthread_mutex_destroy(&vm->bind_lock);
     pthread_mutex_destroy(&vm->log_lock);
     pthread_mutex_destroy(&vm->lock);
     pthread_rwlock_destroy(&vm->gate);
@@ -242,6 +247,7 @@ int vc_close(vc_vm *vm)
         if (vm->cpu[i])
             cpu_destroy(vm->cpu[i]);
     }
+    vm_binds_free(vm);
     vm_devs_free(vm);
     vm_platform_free(vm);
     vm_resume(vm);

@@ -77,6 +77,14 @@ struct vc_vm {
     struct xs *xs; /* the xenstore, once somebody asked for it; under lock until then */
 
     pthread_mutex_t log_lock;
+
+    /* Bound descriptors: bind.c. Nothing but the interrupt controllers' lock is taken
+     * under theirs. */
+    pthread_mutex_t bind_lock;
+    struct vm_bind *binds;
+    struct bind_watch *watch;
+    int bind_id; /* the last one given */
+    _Atomic unsigned nbinds;
 };
 
 struct vc_cpu {
@@ -174,6 +182,12 @@ void vm_devs_free(struct vc_vm *vm);
 /* xenstore.c. NULL with the error set: no memory. */
 struct xs *vm_xs(struct vc_vm *vm);
 void vm_xs_free(struct vc_vm *vm);
+
+/* bind.c */
+/* Signals what is tied to such a write; false: nothing is. */
+bool vm_bind_write(struct vc_vm *vm, enum vc_space space, const struct vc_access *a);
+void vm_bind_reopened(struct vc_vm *vm);
+void vm_binds_free(struct vc_vm *vm);
 
 /* machine.c: the platform. */
 void vm_power(void *vm, uint32_t kind, uint32_t code);

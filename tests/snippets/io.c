@@ -390,6 +390,7 @@ static const struct snippet list[] = {
      .check = check_late},
     {.name = "hypercall: as an exit, and handled",
      KIT,
+     .needs = VC_FEAT_HCALL,
      .parts = {CODE(0x1000, hcall)},
      .ending = END_OWN,
      .check = check_hcall},

@@ -146,6 +146,7 @@ enum ending {
 struct snippet {
     const char *name;
     const char *only; /* the backend it is about; NULL: all */
+    const char *lab;  /* why it cannot be on kvm in tests/kvm-lab; NULL: it can */
     enum kit kit;
     bool user;      /* starts in ring 3 */
     uint32_t pc;    /* 0: 0x1000 */

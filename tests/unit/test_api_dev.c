@@ -288,6 +288,8 @@ static int add_args(void *ud, vc_cpu *cpu, uint64_t nr, const uint64_t args[6], 
 Test(api_dev, hypercalls)
 {
     static const uint8_t code[] = {0x0f, 0x01, 0xc1, 0xf4}; /* vmcall; hlt */
+    if (!can(VC_FEAT_HCALL))
+        return;
     vc_vm *vm = open_vm();
     vc_cpu *cpu = code_cpu(vm, code, sizeof code);
     works(vc_hcall_set(vm, add_args, NULL));

@@ -19,7 +19,7 @@
 #define EMU_MAX_CPUS 64u
 #define EMU_FEATURES                                                                               \
     (VC_FEAT_BUDGET_INSNS | VC_FEAT_BUDGET_NS | VC_FEAT_SMP | VC_FEAT_SINGLE_STEP |                \
-     VC_FEAT_DIRTY_LOG)
+     VC_FEAT_DIRTY_LOG | VC_FEAT_HCALL)
 
 static void emu_probe(struct vc_probe_info *info)
 {

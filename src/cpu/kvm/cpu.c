@@ -92,6 +92,10 @@ void kvm_cpu_free(struct backend_cpu *bc)
     pthread_mutex_unlock(&c->vm->lock);
 }
 
+/* IA32_APIC_BASE: SDM 10.4.4. */
+#define APIC_BASE 0xfee00800ull
+#define APIC_BSP  0x100ull
+
 /* ---- RESET and INIT: SDM 10.1.1, table 10-1 -------------------------------------------- */
 
 static struct kvm_segment segment(uint64_t base, uint16_t selector, uint8_t type, bool s)
@@ -114,7 +118,10 @@ static int reset_sregs(struct kvm_cpu *c, bool init)
     s.gdt = s.idt = (struct kvm_dtable){.limit = 0xffff};
     s.cr0 = caching | 0x10;
     s.cr2 = s.cr3 = s.cr4 = s.cr8 = s.efer = 0;
-    s.apic_base = kvm_apic_base(c);
+    if (!c->vm->chips)
+        s.apic_base = kvm_apic_base(c);
+    else if (!init)
+        s.apic_base = APIC_BASE | (c->index ? 0 : APIC_BSP);
     memset(s.interrupt_bitmap, 0, sizeof s.interrupt_bitmap);
     return kvm_sregs_store(c, &s);
 }
@@ -155,7 +162,9 @@ int kvm_cpu_reset(struct backend_cpu *bc, bool wait_sipi)
     int rc = kvm_finish(c);
     if (!rc)
         rc = kvm_reset(c, false);
-    c->wait_sipi = wait_sipi;
+    if (!rc)
+        rc = kvm_chips_reset(c, wait_sipi);
+    c->wait_sipi = wait_sipi && !c->vm->chips;
     return rc;
 }
 

@@ -177,7 +177,7 @@ int kvm_cpuid_set(struct kvm_cpu *c)
         .model = &vm->model,
         .index = c->index,
         .cores = vm->ncpus > 1 ? vm->ncpus : 1,
-        .apic = vm->env.irq_ack != NULL,
+        .apic = vm->platform,
         .apic_on = true, /* KVM lets the bit follow the APIC base */
         .tsc_hz = vm->env.tsc_hz,
     };

@@ -21,6 +21,7 @@ struct kvm_host {
     int fd; /* /dev/kvm */
     unsigned max_cpus, max_slots;
     size_t run_size; /* of the area shared with a vCPU */
+    bool xen;        /* hypercalls can come as exits of Xen's */
     bool tsc_offset; /* KVM_VCPU_TSC_OFFSET */
 };
 
@@ -46,6 +47,8 @@ struct kvm_vm {
     /* vCPUs stay until the machine ends: KVM does not take one back, nor give its number
      * twice. One that was freed serves the next of that number. */
     struct kvm_cpu *cpu[KVM_CPUS_MAX];
+    bool platform;             /* it is a PC */
+    bool chips;                /* with its interrupt controllers in the kernel */
     _Atomic uint32_t changing; /* slots are being changed: no vCPU may run (futex) */
     struct backend_vm *emu;    /* for instructions that KVM cannot do; made on first need */
 };
@@ -157,6 +160,17 @@ int kvm_msr_reset(struct kvm_cpu *c);
 int kvm_msr_filter(struct kvm_vm *vm);
 void kvm_msr_exit(struct kvm_cpu *c); /* KVM_EXIT_X86_RDMSR, WRMSR */
 int kvm_tsc_start(struct kvm_cpu *c);
+
+/* chips.c: interrupt controllers in the kernel. */
+int kvm_chips_make(struct kvm_vm *vm);
+int kvm_chips_reset(struct kvm_cpu *c, bool wait_sipi);
+bool kvm_has_chips(struct backend_vm *bvm);
+int kvm_irq_line(struct backend_vm *bvm, unsigned gsi, bool level);
+int kvm_irq_msi(struct backend_vm *bvm, uint64_t address, uint32_t data);
+/* bind.c */
+int kvm_bind(struct backend_vm *bvm, bool on, const struct backend_bind *b);
+/* Ends a halt, because its state is changed. */
+int kvm_wake(struct kvm_cpu *c);
 
 /* events.c */
 int kvm_exception(struct backend_cpu *bc, uint8_t vector, uint32_t err, uint64_t cr2);

@@ -47,8 +47,8 @@ int kvm_exception(struct backend_cpu *bc, uint8_t vector, uint32_t err, uint64_t
     e.exception.nr = vector;
     e.exception.has_error_code = has_error_code(vector);
     e.exception.error_code = has_error_code(vector) ? err : 0;
-    c->halted = false;
-    return events_set(c, &e);
+    rc = kvm_wake(c);
+    return rc ? rc : events_set(c, &e);
 }
 
 /* An instruction that KVM could not do: some versions leave #UD pending. */

@@ -157,9 +157,13 @@ int kvm_hcall_exit(struct kvm_cpu *c)
     c->unfinished = true;
     if (run->xen.type != KVM_EXIT_XEN_HCALL)
         return kvm_failed(c, run->exit_reason, "an exit of Xen's that nobody asked for");
-    uint64_t args[6], ret = (uint64_t)-1000; /* KVM's "no such call" */
+    /* KVM takes other registers in 32-bit code: these are the same everywhere. */
+    const struct kvm_regs *r = &run->s.regs.regs;
+    uint64_t mask = run->xen.u.hcall.longmode ? UINT64_MAX : UINT32_MAX;
+    uint64_t args[6] = {r->rdi, r->rsi, r->rdx, r->r10, r->r8, r->r9};
+    uint64_t ret = (uint64_t)-1000; /* KVM's "no such call" */
     for (unsigned i = 0; i < 6; i++)
-        args[i] = run->xen.u.hcall.params[i];
+        args[i] &= mask;
     int rc = env->hcall && env->has_hcall(env->ctx)
                  ? env->hcall(env->ctx, c->handle, run->xen.u.hcall.input, args, &ret)
                  : ENV_HANDLED;

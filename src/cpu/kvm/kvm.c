@@ -30,4 +30,8 @@ const struct backend backend_kvm = {
     .exception = kvm_exception,
     .single_step = kvm_single_step,
     .stats = kvm_stats,
+    .has_chips = kvm_has_chips,
+    .irq_line = kvm_irq_line,
+    .irq_msi = kvm_irq_msi,
+    .bind = kvm_bind,
 };

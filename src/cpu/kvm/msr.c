@@ -49,7 +49,7 @@ int kvm_msr_filter(struct kvm_vm *vm)
     memset(writes, 0xff, sizeof writes);
     static const uint16_t both[] = {MSR_APIC_BASE, MSR_TSC_DEADLINE};
     static const uint16_t write[] = {MSR_TSC, MSR_TSC_ADJUST};
-    for (unsigned i = 0; i < ARRAY_LEN(both); i++) {
+    for (unsigned i = 0; !vm->chips && i < ARRAY_LEN(both); i++) {
         reads[both[i] / 8] &= (uint8_t)~BIT(both[i] % 8);
         writes[both[i] / 8] &= (uint8_t)~BIT(both[i] % 8);
     }
@@ -189,7 +189,7 @@ void kvm_msr_exit(struct kvm_cpu *c)
     bool write = run->exit_reason == KVM_EXIT_X86_WRMSR, ok;
     uint32_t index = run->msr.index;
     uint64_t v = write ? run->msr.data : 0;
-    if (is_apic(index))
+    if (is_apic(index) && !c->vm->chips)
         ok = apic_msr(c, write, index, &v);
     else if (run->msr.reason & KVM_MSR_EXIT_REASON_FILTER)
         ok = write && tsc_write(c, index, v);
@@ -209,7 +209,7 @@ int kvm_msr(struct backend_cpu *bc, bool set, uint32_t index, uint64_t *value)
     int rc = set ? kvm_finish(c) : kvm_regs_flush(c);
     if (rc)
         return rc;
-    if (is_apic(index))
+    if (is_apic(index) && !c->vm->chips)
         return apic_msr(c, set, index, value) ? 0 : VC_ENOENT;
     if (set && c->vm->host.tsc_offset && (index == MSR_TSC || index == MSR_TSC_ADJUST))
         return tsc_write(c, index, *value) ? 0 : VC_ENOENT;

@@ -113,6 +113,8 @@ static int look(struct kvm_host *h)
     h->run_size = (size_t)size;
     h->max_cpus = cpus < 1 ? 1 : (unsigned)min_u64((unsigned)cpus, KVM_CPUS_MAX);
     h->max_slots = slots < 1 ? 32 : (unsigned)slots;
+    int xen = capability(h->fd, KVM_CAP_XEN_HVM);
+    h->xen = xen > 0 && xen & KVM_XEN_HVM_CONFIG_INTERCEPT_HCALL;
     h->tsc_offset = capability(h->fd, KVM_CAP_VCPU_ATTRIBUTES) > 0;
     return 0;
 }
@@ -166,7 +168,7 @@ void kvm_probe(struct vc_probe_info *info)
         kvm_host_close(&host);
     }
     info->usable = !rc;
-    info->features = rc ? 0 : KVM_FEATURES;
+    info->features = rc ? 0 : KVM_FEATURES | (host.xen ? VC_FEAT_HCALL : 0);
     info->max_cpus = rc ? 0 : host.max_cpus;
     snprintf(info->reason, sizeof info->reason, "%s",
              rc ? vc_errmsg() : KVM_DEVICE " works: a machine and a vCPU could be made");

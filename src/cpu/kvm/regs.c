@@ -95,8 +95,7 @@ int kvm_gprs(struct backend_cpu *bc, bool set, struct vc_gprs *r)
     regs_copy(kvm_regs_change(c), true, r);
     struct kvm_regs *k = &c->run->s.regs.regs;
     k->rflags = (k->rflags & 0x3f7fd5ull) | 2;
-    c->halted = false;
-    return 0;
+    return kvm_wake(c);
 }
 
 /* ---- segments, tables, control registers ------------------------------------------- */
@@ -210,9 +209,9 @@ int kvm_sregs(struct backend_cpu *bc, bool set, struct vc_sregs *r)
         r->gdt_base = k.gdt.base, r->gdt_limit = k.gdt.limit;
         r->idt_base = k.idt.base, r->idt_limit = k.idt.limit;
         r->cr0 = k.cr0, r->cr2 = k.cr2, r->cr3 = k.cr3, r->cr4 = k.cr4;
-        r->cr8 = cr8_get(c);
+        r->cr8 = c->vm->chips ? k.cr8 : cr8_get(c);
         r->efer = k.efer;
-        r->apic_base = kvm_apic_base(c);
+        r->apic_base = c->vm->chips ? k.apic_base : kvm_apic_base(c);
         return 0;
     }
     if (r->cr8 > 15 || r->cr0 >> 32 || (r->cr0 & CR0_PG && !(r->cr0 & CR0_PE)))
@@ -227,7 +226,10 @@ int kvm_sregs(struct backend_cpu *bc, bool set, struct vc_sregs *r)
     k.efer = r->efer;
     if (env->apic_msr && r->apic_base)
         env->apic_msr(env->ctx, c->index, MSR_APIC_BASE, true, &r->apic_base);
-    k.apic_base = kvm_apic_base(c);
+    if (!c->vm->chips)
+        k.apic_base = kvm_apic_base(c);
+    else if (r->apic_base)
+        k.apic_base = r->apic_base;
     rc = kvm_sregs_store(c, &k);
     if (!rc)
         cr8_set(c, r->cr8);
@@ -336,6 +338,12 @@ static int sreg(struct kvm_cpu *c, bool set, enum vc_reg reg, uint64_t *value)
         else
             *value = k.cr4;
         break;
+    case VC_REG_CR8:
+        if (set)
+            k.cr8 = *value;
+        else
+            *value = k.cr8;
+        break;
     default:
         if (set)
             ok = put_efer(c, &k, *value);
@@ -397,6 +405,8 @@ int kvm_reg(struct backend_cpu *bc, bool set, enum vc_reg reg, uint64_t *value)
     case VC_REG_CR8:
         if (set && *value > 15)
             return VC_EINVAL;
+        if (c->vm->chips)
+            return sreg(c, set, reg, value);
         if (set)
             cr8_set(c, *value);
         else

@@ -269,14 +269,14 @@ static int prepare(struct kvm_cpu *c)
 {
     bool again = true;
     int rc = NEXT_GO;
-    if (c->deadline_ns && host_now_ns() >= c->deadline_ns && !c->unfinished)
-        return leave(c, VC_EXIT_BUDGET);
     while (again && rc == NEXT_GO) {
         again = false;
         if (atomic_load_explicit(&c->mail->pending, memory_order_acquire) | c->halted |
             c->wait_sipi | c->run->request_interrupt_window)
             rc = take_pending(c, &again);
     }
+    if (rc == NEXT_GO && c->deadline_ns && host_now_ns() >= c->deadline_ns)
+        rc = leave(c, VC_EXIT_BUDGET);
     return rc;
 }
 

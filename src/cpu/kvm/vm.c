@@ -55,7 +55,11 @@ static int set_up(struct kvm_vm *vm)
     /* Newer kernels leave what they cannot emulate to us at every privilege. */
     if (ioctl(vm->fd, KVM_CHECK_EXTENSION, KVM_CAP_EXIT_ON_EMULATION_FAILURE) > 0)
         enable(vm, KVM_CAP_EXIT_ON_EMULATION_FAILURE, 1);
-    return kvm_msr_filter(vm);
+    struct kvm_xen_hvm_config xen = {.flags = KVM_XEN_HVM_CONFIG_INTERCEPT_HCALL};
+    if (vm->host.xen && ioctl(vm->fd, KVM_XEN_HVM_CONFIG, &xen))
+        vm->host.xen = false;
+    int rc = kvm_chips_make(vm);
+    return rc ? rc : kvm_msr_filter(vm);
 }
 
 int kvm_open(const struct vc_vm_opts *opts, const struct cpu_env *env, struct backend_vm **out)
@@ -120,7 +124,7 @@ void kvm_info(struct backend_vm *bvm, struct vc_probe_info *info)
 {
     const struct kvm_vm *vm = kvm_vm(bvm);
     info->usable = 1;
-    info->features = KVM_FEATURES;
+    info->features = KVM_FEATURES | (vm->host.xen ? VC_FEAT_HCALL : 0);
     info->max_cpus = vm->host.max_cpus;
     snprintf(info->reason, sizeof info->reason, "%s works", KVM_DEVICE);
 }
