@@ -49,7 +49,7 @@ enum vc_exit_kind {
     VC_EXIT_PORT = 3,     /* port I/O nobody handles: .port */
     VC_EXIT_MMIO = 4,     /* memory access nobody handles: .mmio */
     VC_EXIT_HLT = 5,      /* HLT, and no interrupt controller that could wake it */
-    VC_EXIT_SHUTDOWN = 6, /* triple fault */
+    VC_EXIT_SHUTDOWN = 6, /* triple fault; kvm on AMD: the vCPU is as after INIT */
     VC_EXIT_POWER = 7,    /* the platform: reset, power-off, exit: .power */
     VC_EXIT_DEBUG = 8,    /* single step, breakpoint: .debug */
     VC_EXIT_HCALL = 9,    /* hypercall nobody handles: .hcall */

@@ -15,6 +15,7 @@ typedef unsigned long long ull;
 #define RDX 2
 #define RSP 4
 
+#define CR0_PE         1u
 #define RED_ZONE       128u
 #define STACK_MAX      (1u << 20)                         /* bytes that a call puts there */
 #define FLAGS_OFF      (0x100ull | 0x400ull | 0x10000ull) /* TF, DF, RF */
@@ -203,7 +204,8 @@ static bool is_return(const struct vc_exit *x)
            x->u.port.port == VC_RETURN_PORT;
 }
 
-/* A triple fault: nobody handled what the function raised. */
+/* A triple fault: nobody handled what the function raised. With AMD's extensions the
+ * state after it is undefined (APM 15.14.3), and KVM has reset the vCPU. */
 static int fault_error(struct call *c)
 {
     struct vc_gprs g = {.size = sizeof g};
@@ -213,6 +215,11 @@ static int fault_error(struct call *c)
     char bytes[sizeof code * 3 + 1], page[64] = "";
     be->gprs(c->cpu->bcpu, false, &g);
     be->sregs(c->cpu->bcpu, false, &s);
+    if ((s.cr0 ^ c->sregs.cr0) & CR0_PE)
+        return err_set(VC_EFAULT,
+                       "the guest's function at %#llx raised an exception that nobody handles; "
+                       "where is not known: this processor's state is lost at a triple fault",
+                       (ull)c->fn);
     bool there = lin_read(&c->lin, lin_addr(&c->lin, c->lin.cs, g.rip), code, sizeof code);
     for (unsigned i = 0; i < sizeof code; i++)
         snprintf(bytes + 3 * i, 4, " %02x", code[i]);

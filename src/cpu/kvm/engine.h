@@ -192,10 +192,12 @@ int kvm_hcall_exit(struct kvm_cpu *c);
 /* step.c: one instruction by the interpreter. */
 int kvm_step_begin(struct kvm_cpu *c);
 int kvm_step_go(struct kvm_cpu *c);
+int kvm_step_finish(struct kvm_cpu *c); /* c->exit: the answer */
 void kvm_step_free(struct kvm_cpu *c);
 
 /* run.c */
 int kvm_cpu_run(struct backend_cpu *bc, const struct vc_budget *budget, struct vc_exit *exit);
+int kvm_cpu_finish(struct backend_cpu *bc, struct vc_exit *exit);
 /* Lets an instruction that left the kernel end, before its state is looked at. */
 int kvm_finish(struct kvm_cpu *c);
 int kvm_failed(struct kvm_cpu *c, uint32_t reason, const char *why);

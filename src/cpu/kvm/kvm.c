@@ -20,6 +20,7 @@ const struct backend backend_kvm = {
     .cpu_new = kvm_cpu_new,
     .cpu_free = kvm_cpu_free,
     .run = kvm_cpu_run,
+    .finish = kvm_cpu_finish,
     .reset = kvm_cpu_reset,
     .gprs = kvm_gprs,
     .sregs = kvm_sregs,

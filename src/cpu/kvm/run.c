@@ -113,20 +113,28 @@ static int enter(struct kvm_cpu *c)
     return rc;
 }
 
+/* The kernel ends the instruction that left it, and begins no other. *more: that one
+ * has another access, in c->run. */
+static int end_insn(struct kvm_cpu *c, bool *more)
+{
+    *more = false;
+    atomic_store(&c->mail->inside, 0);
+    __atomic_store_n(&c->run->immediate_exit, 1, __ATOMIC_RELAXED);
+    int e = ioctl(c->fd, KVM_RUN, 0) ? errno : 0;
+    c->unfinished = false;
+    if (e && e != EINTR && e != EAGAIN)
+        return kvm_error(e, "ending an instruction");
+    *more = !e && (c->run->exit_reason == KVM_EXIT_IO || c->run->exit_reason == KVM_EXIT_MMIO);
+    return 0;
+}
+
 int kvm_finish(struct kvm_cpu *c)
 {
     while (c->unfinished) {
         /* What nobody answered reads as what is there. */
-        c->io.left = 0;
-        c->hcall_due = false;
-        atomic_store(&c->mail->inside, 0);
-        __atomic_store_n(&c->run->immediate_exit, 1, __ATOMIC_RELAXED);
-        int rc = ioctl(c->fd, KVM_RUN, 0) ? errno : 0;
-        c->unfinished = false;
-        if (rc && rc != EINTR && rc != EAGAIN)
-            return kvm_error(rc, "ending an instruction");
-        if (!rc && (c->run->exit_reason == KVM_EXIT_IO || c->run->exit_reason == KVM_EXIT_MMIO))
-            c->unfinished = true;
+        int rc = end_insn(c, &c->unfinished);
+        if (rc)
+            return rc;
     }
     c->io.left = 0;
     c->hcall_due = false;
@@ -287,6 +295,31 @@ static void hcall_answer(struct kvm_cpu *c)
         return;
     c->hcall_due = false;
     c->run->xen.u.hcall.result = c->exit->u.hcall.ret;
+}
+
+/* Accesses that are still to come are the devices'; without one they have no effect,
+ * and read as what is there: who asks for this cannot be asked again. */
+int kvm_cpu_finish(struct backend_cpu *bc, struct vc_exit *exit)
+{
+    struct kvm_cpu *c = kvm_cpu(bc);
+    struct vc_exit x = *exit;
+    int rc = 0;
+    c->exit = &x;
+    hcall_answer(c);
+    if (c->in_emu) {
+        rc = kvm_step_finish(c);
+    } else {
+        if (c->io.left)
+            rc = kvm_io_go(c);
+        for (bool more = c->unfinished; more && rc >= 0;) {
+            rc = end_insn(c, &more);
+            if (more && !rc)
+                rc = c->run->exit_reason == KVM_EXIT_IO ? kvm_io_exit(c) : kvm_mmio_exit(c);
+        }
+        c->io.left = 0;
+    }
+    c->exit = NULL;
+    return rc < 0 ? rc : 0;
 }
 
 static int loop(struct kvm_cpu *c)

@@ -87,6 +87,16 @@ int kvm_step_go(struct kvm_cpu *c)
     return NEXT_GO;
 }
 
+/* An instruction that repeats stays where its last repetition left it. */
+int kvm_step_finish(struct kvm_cpu *c)
+{
+    int rc = backend_emu.finish(c->emu, c->exit);
+    if (rc)
+        return rc;
+    c->in_emu = false;
+    return copy_state(&backend_emu, c->emu, &backend_kvm, (struct backend_cpu *)c);
+}
+
 void kvm_step_free(struct kvm_cpu *c)
 {
     if (c->emu)
