@@ -175,6 +175,20 @@ static const uint8_t long_movaps_unaligned[] = {
     0x0f, 0x28, 0x04, 0x25, 0x08, 0x80, 0x00, 0x00, /* 1000: movaps 0x8008,%xmm0 */
     0xf4,                                           /* 1008: hlt */
 };
+/* The block that ends at 1007 is translated by when what is behind it raises #NM. */
+static const uint8_t long_nm_flags[] = {
+    0xb9, 0x64, 0x00, 0x00, 0x00, /* 1000: mov $0x64,%ecx */
+    0x3c, 0x01,                   /* 1005: cmp $0x1,%al */
+    0xeb, 0x01,                   /* 1007: jmp 100a */
+    0x90,                         /* 1009: nop */
+    0x66, 0x0f, 0x2e, 0xc0,       /* 100a: ucomisd %xmm0,%xmm0 */
+    0xff, 0xc9,                   /* 100e: dec %ecx */
+    0x75, 0xf3,                   /* 1010: jne 1005 */
+    0x0f, 0x20, 0xc2,             /* 1012: mov %cr0,%rdx */
+    0x83, 0xca, 0x08,             /* 1015: or $0x8,%edx */
+    0x0f, 0x22, 0xc2,             /* 1018: mov %rdx,%cr0 */
+    0xeb, 0xe8,                   /* 101b: jmp 1005 */
+};
 static const uint8_t long_nm[] = {
     0x0f, 0x20, 0xc0,       /* 1000: mov %cr0,%rax */
     0x48, 0x83, 0xc8, 0x08, /* 1003: or $0x8,%rax */
@@ -379,6 +393,11 @@ static const struct snippet list[] = {
      .parts = {CODE(0x1000, long_movaps_unaligned)},
      FAULT(E_GP, 0, 0x1000)},
     {.name = "long: CR0.TS", KIT, .parts = {CODE(0x1000, long_nm)}, FAULT(E_NM, 0, 0x100a)},
+    {.name = "long: CR0.TS, and the flags of before",
+     KIT,
+     .parts = {CODE(0x1000, long_nm_flags)},
+     FAULT(E_NM, 0, 0x100a),
+     .mem = {{K_START_SP - 0x18, 1, 0x97}}},
     {.name = "long: x87 division by zero",
      KIT,
      .parts = {CODE(0x1000, long_mf), DATA(0x8000, "\x7b\x03")},

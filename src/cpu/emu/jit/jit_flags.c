@@ -2,6 +2,7 @@
  * Liveness of the arithmetic flags. */
 #include "asm.h"
 #include "jit.h"
+#include "../simd/thunk.h"
 
 #define LOOK 24 /* instructions looked at behind a jump */
 
@@ -69,6 +70,12 @@ static bool shows_flags(const ZydisDecodedInstruction *zi, const ZydisDecodedOpe
     return false;
 }
 
+/* #NM: a handler that skips it sees the flags of before. */
+static bool uses_unit(const ZydisDecodedInstruction *zi)
+{
+    return simd_isa(zi->meta.isa_set) || zi->meta.category == ZYDIS_CATEGORY_X87_ALU;
+}
+
 uint32_t flags_live_at(const ZydisDecoder *dec, const uint8_t *page, unsigned off, uint64_t *lines)
 {
     ZydisDecodedInstruction zi;
@@ -84,6 +91,8 @@ uint32_t flags_live_at(const ZydisDecoder *dec, const uint8_t *page, unsigned of
             break;
         flags_effect(&zi, zop, &use, &def);
         live |= use & ~known;
+        if (def && uses_unit(&zi))
+            break;
         known |= def;
         if (zi.meta.category == ZYDIS_CATEGORY_UNCOND_BR && zi.mnemonic == ZYDIS_MNEMONIC_JMP &&
             zop[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE) {
