@@ -141,6 +141,9 @@ int mem_init(struct mem *mem, uint64_t quota)
     if (mem->fd < 0) {
         int e = errno;
         mem_fini(mem);
+        if (e == EMFILE || e == ENFILE)
+            return err_set(VC_ELIMIT, "no file descriptor is left for the guest's RAM; raise the "
+                                      "limit (ulimit -n), or close files");
         return err_set(e == EPERM || e == EACCES ? VC_EPERM : VC_ENOMEM,
                        "the host refused a memory file for the guest's RAM: %s", strerror(e));
     }

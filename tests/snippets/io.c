@@ -90,6 +90,16 @@ static const uint8_t mmio_sse[] = {
     0x0f, 0x11, 0x0c, 0x25, 0x10, 0x80, 0x00, 0x00, /* 1014: movups %xmm1,0x8010 */
     0xf4,                                           /* 101c: hlt */
 };
+static const uint8_t mmio_odd[] = {
+    0xbb, 0x00, 0x00, 0x00, 0x40,                   /* 1000: mov $0x40000000,%ebx */
+    0x0f, 0x10, 0x04, 0x25, 0x00, 0x80, 0x00, 0x00, /* 1005: movups 0x8000,%xmm0 */
+    0x66, 0x0f, 0xfe, 0x03,                         /* 100d: paddd (%rbx),%xmm0 */
+    0xdb, 0xe3,                                     /* 1011: fninit */
+    0xdb, 0x43, 0x10,                               /* 1013: fildl 0x10(%rbx) */
+    0xdf, 0x7b, 0x20,                               /* 1016: fistpll 0x20(%rbx) */
+    0x0f, 0x11, 0x04, 0x25, 0x10, 0x80, 0x00, 0x00, /* 1019: movups %xmm0,0x8010 */
+    0xf4,                                           /* 1021: hlt */
+};
 static const uint8_t mmio_push_pop[] = {
     0xff, 0x34, 0x25, 0x00, 0x00, 0x00, 0x40, /* 1000: push 0x40000000 */
     0x8f, 0x04, 0x25, 0x08, 0x00, 0x00, 0x40, /* 1007: pop 0x40000008 */
@@ -341,6 +351,12 @@ static const struct snippet list[] = {
      .exits = {MMIO_OUT(MMIO, 8, 0x0101010101010101), MMIO_OUT(MMIO + 8, 8, 0x0202020202020202),
                MMIO_IN(MMIO + 0x10, 8, 0x11), MMIO_IN(MMIO + 0x18, 8, 0x22)},
      .mem = {{0x8010, 8, 0x11}, {0x8018, 8, 0x22}}},
+    {.name = "mmio: PADDD, FILD, FISTP", /* KVM leaves them to the interpreter */
+     KIT,
+     .parts = {CODE(0x1000, mmio_odd), DATA(0x8000, "\1\0\0\0\2\0\0\0\3\0\0\0\4\0\0\0")},
+     .exits = {MMIO_IN(MMIO, 8, 0x1000000010), MMIO_IN(MMIO + 8, 8, 0x2000000020),
+               MMIO_IN(MMIO + 0x10, 4, 0x12345), MMIO_OUT(MMIO + 0x20, 8, 0x12345)},
+     .mem = {{0x8010, 8, 0x1200000011}, {0x8018, 8, 0x2400000023}}},
     {.name = "mmio: PUSH and POP",
      KIT,
      .parts = {CODE(0x1000, mmio_push_pop)},

@@ -15,8 +15,8 @@
 /* ISA interrupts go to both kinds; the timer's, IRQ 0, to pin 2 of the IOAPIC. */
 static int set_routes(struct kvm_vm *vm)
 {
-    struct {
-        struct kvm_irq_routing head;
+    struct { /* as struct kvm_irq_routing begins */
+        uint32_t nr, flags;
         struct kvm_irq_routing_entry entry[PINS + PIC_PINS];
     } *r = calloc(1, sizeof *r);
     if (!r)
@@ -35,7 +35,7 @@ static int set_routes(struct kvm_vm *vm)
             .u.irqchip = {KVM_IRQCHIP_IOAPIC, gsi ? gsi : 2},
         };
     }
-    r->head.nr = n;
+    r->nr = n;
     int rc = ioctl(vm->fd, KVM_SET_GSI_ROUTING, r)
                  ? kvm_error(errno, "wiring the interrupt controllers")
                  : 0;

@@ -19,10 +19,10 @@ static bool is_apic(uint32_t index)
 
 int kvm_msr_host(struct kvm_cpu *c, bool set, uint32_t index, uint64_t *value)
 {
-    struct {
-        struct kvm_msrs head;
+    struct { /* as struct kvm_msrs begins */
+        uint32_t nmsrs, pad;
         struct kvm_msr_entry entry;
-    } m = {.head.nmsrs = 1, .entry = {.index = index, .data = set ? *value : 0}};
+    } m = {.nmsrs = 1, .entry = {.index = index, .data = set ? *value : 0}};
     if (ioctl(c->fd, set ? KVM_SET_MSRS : KVM_GET_MSRS, &m) != 1)
         return VC_ENOENT;
     if (!set)
