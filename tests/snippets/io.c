@@ -375,7 +375,6 @@ static const struct snippet list[] = {
      .end = {R(RAX, 0x12345678)}},
     {.name = "mmio: code there",
      KIT,
-     .only = "emu", /* reads as all ones */
      .parts = {CODE(0x1000, mmio_fetch)},
      .ending = END_EXCEPTION,
      .vector = E_UD,
@@ -412,7 +411,6 @@ static const struct snippet list[] = {
      .check = check_hcall},
     {.name = "hypercall: nobody takes them",
      KIT,
-     .only = "emu",
      .parts = {CODE(0x1000, hcall)},
      .ending = END_EXCEPTION,
      .vector = E_UD,

@@ -3,7 +3,6 @@
  * words in them, on every backend that works here, or on that one. */
 #include "snip.h"
 #include <stdio.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 static const struct snippets *const groups[] = {
@@ -58,10 +57,11 @@ static void run_all(const char *name, uint32_t engine, const struct vc_probe_inf
             bool selected = !*only;
             for (char **a = only; *a; a++)
                 selected |= strstr(s->name, *a) != NULL;
-            if (!selected || (s->only && strcmp(s->only, name) != 0))
+            if (!selected)
                 continue;
-            if (s->lab && !strcmp(name, "kvm") && getenv("VC_TEST_LAB")) {
-                printf("skipped: %s: %s\n", s->name, s->lab);
+            const char *why = difference(s->name, name);
+            if (why) {
+                printf("skipped: %s: %s\n", s->name, why);
                 c->skipped++;
                 continue;
             }
@@ -115,7 +115,8 @@ int main(int argc, char **argv)
             if (has_engine(name, engines[e]))
                 run_all(name, engines[e], &info, argv + optind, &c);
     }
+    bool listed = differences_exist(groups, sizeof groups / sizeof *groups);
     printf("%u backends, %u snippets, %u failed, %u skipped\n", backends, c.ran, c.failed,
            c.skipped);
-    return c.failed || !c.ran;
+    return c.failed || !c.ran || !listed;
 }

@@ -145,8 +145,6 @@ enum ending {
 
 struct snippet {
     const char *name;
-    const char *only; /* the backend it is about; NULL: all */
-    const char *lab;  /* why it cannot be on kvm in tests/kvm-lab; NULL: it can */
     enum kit kit;
     bool user;      /* starts in ring 3 */
     uint32_t pc;    /* 0: 0x1000 */
@@ -194,5 +192,11 @@ struct snippets {
     }
 extern const struct snippets real_mode, protected_mode, long_mode, paging, code_changes, io, debug,
     control;
+
+/* differences.c */
+/* Why the snippet cannot be as it says on that backend, here; NULL: it can. */
+const char *difference(const char *snippet, const char *backend);
+/* That list names only what there is. */
+bool differences_exist(const struct snippets *const *groups, unsigned n);
 
 #endif
