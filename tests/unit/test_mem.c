@@ -328,5 +328,5 @@ Test(mem_host, no_file_descriptors_is_an_error)
     setrlimit(RLIMIT_NOFILE, &none);
     int rc = mem_init(&mem, MIB);
     setrlimit(RLIMIT_NOFILE, &old);
-    expect(rc, VC_ENOMEM);
+    expect(rc, VC_ELIMIT);
 }
