@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -16,7 +17,7 @@
 #define CPUID_ROOM 128
 
 struct bare_guest {
-    int kvm, vm, cpu;
+    int kvm, vm, cpu, bell;
     uint8_t *ram;
     struct kvm_run *run;
     size_t run_size;
@@ -39,6 +40,8 @@ static void bare_close(void *guest)
         close(g->cpu);
     if (g->vm > 0)
         close(g->vm);
+    if (g->bell > 0)
+        close(g->bell);
     if (g->kvm > 0)
         close(g->kvm);
     if (g->ram)
@@ -82,6 +85,11 @@ static int fill(struct bare_guest *g, const struct guest_code *code)
         return -1;
     g->run = run;
     g->run_size = (size_t)size;
+    g->bell = code->bell ? eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) : 0;
+    struct kvm_ioeventfd e = {
+        .addr = BELL, .len = 1, .fd = g->bell, .flags = KVM_IOEVENTFD_FLAG_PIO};
+    if (code->bell && (g->bell < 0 || ioctl(g->vm, KVM_IOEVENTFD, &e)))
+        return -1;
     struct kvm_sregs s;
     if (set_cpuid(g) || ioctl(g->cpu, KVM_GET_SREGS, &s))
         return -1;

@@ -16,12 +16,14 @@
 #define RAM  0x10000u
 #define CODE 0x1000u
 #define PORT 0x10
+#define BELL 0x11     /* bytes written there signal an eventfd */
 #define MMIO 0xd0000u /* nothing is there */
 
 struct guest_code {
     const char *name;
     uint8_t bytes[16];
     uint8_t len;
+    bool bell; /* it uses that */
 };
 
 /* What is measured of one side. */

@@ -2,6 +2,8 @@
  * The same guests through the library. */
 #include "kvmbench.h"
 #include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 #include <virtcore/virtcore.h>
 
 const char *library_backend = "kvm";
@@ -30,6 +32,13 @@ static void *returned_open(const struct guest_code *code)
     g->vm = vc_open(library_backend, NULL);
     vc_map(g->vm, 0, RAM, VC_MEM_RWX);
     vc_write(g->vm, CODE, code->bytes, code->len);
+    if (code->bell) {
+        struct vc_bind b = {.size = sizeof b, .kind = VC_BIND_WRITE, .addr = BELL, .len = 1};
+        b.space = VC_SPACE_PORT;
+        b.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        vc_bind_fd(g->vm, &b); /* which keeps a copy */
+        close(b.fd);
+    }
     g->cpu = vc_cpu_new(g->vm, VC_MODE_REAL16, CODE);
     if (vc_errcode()) {
         complain("the library", vc_errmsg());

@@ -17,17 +17,20 @@
 #define KICKS 21
 
 static const struct guest_code port_out = {
-    "port", {0x30, 0xc0, 0xe6, PORT, 0xe2, 0xfc, 0xf4}, 7}; /* xor al, al; out; loop; hlt */
+    "port", {0x30, 0xc0, 0xe6, PORT, 0xe2, 0xfc, 0xf4}, 7, false}; /* xor al, al; out; loop; hlt */
 static const struct guest_code port_in = {
-    "port-in", {0xe4, PORT, 0xe2, 0xfc, 0xf4}, 5}; /* in; loop; hlt */
+    "port-in", {0xe4, PORT, 0xe2, 0xfc, 0xf4}, 5, false}; /* in; loop; hlt */
 static const struct guest_code mmio = {
     "mmio", /* mov ax, 0xd000; mov ds, ax; mov [0], al; loop; hlt */
     {0xb8, 0x00, 0xd0, 0x8e, 0xd8, 0xa2, 0x00, 0x00, 0xe2, 0xfb, 0xf4},
-    11};
+    11,
+    false};
 static const struct guest_code hypercall = {
-    "hypercall", {0x0f, 0x01, 0xd9, 0xe2, 0xfb, 0xf4}, 6}; /* vmmcall; loop; hlt */
-static const struct guest_code spin = {"kick", {0xeb, 0xfe}, 2};
-static const struct guest_code nothing = {"create", {0xf4}, 1};
+    "hypercall", {0x0f, 0x01, 0xd9, 0xe2, 0xfb, 0xf4}, 6, false}; /* vmmcall; loop; hlt */
+static const struct guest_code doorbell = {
+    "ioeventfd", {0x30, 0xc0, 0xe6, BELL, 0xe2, 0xfc, 0xf4}, 7, true}; /* as port */
+static const struct guest_code spin = {"kick", {0xeb, 0xfe}, 2, false};
+static const struct guest_code nothing = {"create", {0xf4}, 1, false};
 
 void complain(const char *what, const char *why)
 {
@@ -237,6 +240,7 @@ int main(int argc, char **argv)
     /* KVM answers hypercalls itself: what the library does for them stands beside a
      * port's exit. */
     bad |= exits(&hypercall, 1, &all[1], rounds, (uint16_t)count);
+    bad |= exits(&doorbell, 2, all, rounds, (uint16_t)count);
     bad |= lives(rounds);
     bad |= kicks();
     return bad;
