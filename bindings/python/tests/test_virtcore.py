@@ -144,6 +144,23 @@ class TestTraps(Guest):
         self.assertEqual(cpu.rax, 0xCAFE_0004)
 
 
+@unittest.skipUnless(hasattr(os, "eventfd"), "Python 3.10 has os.eventfd")
+class TestBindings(Guest):
+    def test_writes_signal(self):
+        cpu = self.cpu(b"\xb0\x07" + OUT_10 + b"\xb0\x08" + OUT_10 + HLT)
+        fd = os.eventfd(0, os.EFD_NONBLOCK)
+        binding = self.vm.bind_write(virtcore.Space.PORT, 0x10, 1, fd, value=7)
+        exit = cpu.run()
+        self.assertEqual((exit.kind, exit.data & 0xFF), (ExitKind.PORT, 8))
+        self.assertEqual(os.eventfd_read(fd), 1)
+        binding.remove()
+        with self.assertRaises(virtcore.VcError):
+            binding.remove()
+        with self.assertRaises(virtcore.VcError):
+            self.vm.bind_irq(4, fd)  # no PC
+        os.close(fd)
+
+
 class TestErrors(unittest.TestCase):
     def test_error_has_code_name_and_sentence(self):
         with virtcore.Vm(BACKEND) as vm:

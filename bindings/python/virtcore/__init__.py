@@ -13,16 +13,18 @@ from ._cpu import FETCH, READ, USER, WRITE, Cpu, Doing, Exit, ExitKind, Mode, Po
 from ._errors import VcError
 from ._vm import (FEAT_BUDGET_INSNS, FEAT_BUDGET_NS, FEAT_DIRTY_LOG, FEAT_HW, FEAT_SINGLE_STEP,
                   FEAT_SMP, MEM_EXEC, MEM_LOG, MEM_READ, MEM_ROM, MEM_RWX, MEM_WRITE, Access,
-                  Engine, ImageKind, Info, Probe, Space, Trap, Vm, backends, elf_symbol, probe, version)
+                  FEAT_HCALL, Binding, Engine, ImageKind, Info, IrqChip, Probe, Space, Trap, Vm, backends,
+                  elf_symbol, probe, version)
 
 __version__ = version()
 
 __all__ = [
-    "Access", "Cpu", "Doing", "Engine", "Exit", "ExitKind", "ImageKind", "Info", "Mode", "Power", "Probe", "Reg",
+    "Access", "Binding", "Cpu", "Doing", "Engine", "Exit", "ExitKind", "ImageKind", "Info",
+    "IrqChip", "Mode", "Power", "Probe", "Reg",
     "Space", "Stats", "Trap", "VcError", "Vm", "backends", "elf_symbol", "probe", "version",
     "ADDR", "BUF", "CBUF", "CSTR", "F32", "F64", "I8", "I16", "I32", "I64", "OBUF", "U8", "U16",
     "U32", "U64",
-    "FEAT_BUDGET_INSNS", "FEAT_BUDGET_NS", "FEAT_DIRTY_LOG", "FEAT_HW", "FEAT_SINGLE_STEP",
+    "FEAT_BUDGET_INSNS", "FEAT_BUDGET_NS", "FEAT_DIRTY_LOG", "FEAT_HCALL", "FEAT_HW", "FEAT_SINGLE_STEP",
     "FEAT_SMP", "MEM_EXEC", "MEM_LOG", "MEM_READ", "MEM_ROM", "MEM_RWX", "MEM_WRITE",
     "FETCH", "READ", "USER", "WRITE",
 ]

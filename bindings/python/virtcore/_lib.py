@@ -132,7 +132,12 @@ class Stats(Sized):
 
 class PcOpts(Sized):
     _fields_ = [("size", c_size_t), ("ram", u64), ("cpus", u32), ("flags", u32),
-                ("serial_out", SerialFn), ("serial_ud", c_void_p)]
+                ("serial_out", SerialFn), ("serial_ud", c_void_p), ("irqchip", u32), ("pad", u32)]
+
+
+class Bind(Sized):
+    _fields_ = [("size", c_size_t), ("kind", u32), ("flags", u32), ("addr", u64), ("data", u64),
+                ("space", u32), ("len", u32), ("gsi", u32), ("fd", c_int)]
 
 
 class BootOpts(Sized):
@@ -170,6 +175,8 @@ _PROTOTYPES: dict[str, tuple[object, list[object]]] = {
     "vc_elf_load": (c_int, [_VM, c_char_p, c_size_t, POINTER(u64)]),
     "vc_elf_symbol": (c_int, [c_char_p, c_size_t, c_char_p, POINTER(u64)]),
     "vc_hcall_set": (c_int, [_VM, HcallFn, c_void_p]),
+    "vc_bind_fd": (c_int, [_VM, POINTER(Bind)]),
+    "vc_unbind_fd": (c_int, [_VM, c_int]),
     "vc_pc": (c_int, [_VM, POINTER(PcOpts)]),
     "vc_serial_in": (c_long, [_VM, c_char_p, c_size_t]),
     "vc_serial_wait": (c_int, [_VM, c_int]),

@@ -17,8 +17,8 @@ MEM_READ, MEM_WRITE, MEM_EXEC, MEM_LOG = 1, 2, 4, 256
 MEM_RWX = MEM_READ | MEM_WRITE | MEM_EXEC
 MEM_ROM = MEM_READ | MEM_EXEC
 
-FEAT_BUDGET_INSNS, FEAT_BUDGET_NS, FEAT_SMP, FEAT_SINGLE_STEP, FEAT_DIRTY_LOG, FEAT_HW = (
-    1 << bit for bit in range(6))
+(FEAT_BUDGET_INSNS, FEAT_BUDGET_NS, FEAT_SMP, FEAT_SINGLE_STEP, FEAT_DIRTY_LOG, FEAT_HW,
+ FEAT_HCALL) = (1 << bit for bit in range(7))
 
 
 class Space(enum.IntEnum):
@@ -109,6 +109,13 @@ class Engine(enum.IntEnum):
     LOCKSTEP = 3  # both, compared: slow, for finding faults of the engine
 
 
+class IrqChip(enum.IntEnum):
+    """Where a PC's interrupt controllers are."""
+    AUTO = 0  # in the host's kernel where the backend has them there
+    KERNEL = 1
+    USER = 2  # in the library
+
+
 class Trap:
     """A registered trap; remove() ends it."""
 
@@ -119,6 +126,17 @@ class Trap:
     def remove(self) -> None:
         check(lib.vc_untrap(self._vm._handle, self._id))
         self._vm._retire(self._id)
+
+
+class Binding:
+    """An event descriptor tied to the guest; remove() unties it."""
+
+    def __init__(self, vm: Vm, ident: int) -> None:
+        self._vm = vm
+        self._id = ident
+
+    def remove(self) -> None:
+        check(lib.vc_unbind_fd(self._vm._handle, self._id))
 
 
 class Vm:
@@ -316,13 +334,26 @@ class Vm:
     def msi(self, address: int, data: int) -> None:
         check(lib.vc_msi(self._handle, address, data))
 
+    def bind_write(self, space: Space, addr: int, length: int, fd: int,
+                   value: int | None = None) -> Binding:
+        """The guest's writes of so many bytes at addr, or those of that value, signal the
+        eventfd and do nothing else. The library has its own copy of the descriptor."""
+        bind = _lib.Bind(kind=1, space=space, addr=addr, len=length, fd=fd)
+        if value is not None:
+            bind.flags, bind.data = 1, value
+        return Binding(self, check(lib.vc_bind_fd(self._handle, bind)))
+
+    def bind_irq(self, gsi: int, fd: int) -> Binding:
+        """Signalling the eventfd makes an edge on an interrupt line of the PC."""
+        return Binding(self, check(lib.vc_bind_fd(self._handle, _lib.Bind(kind=2, gsi=gsi, fd=fd))))
+
     # ---- the PC --------------------------------------------------------------------
 
     def pc(self, ram: int, cpus: int = 1, serial: Callable[[bytes], None] | None = None,
-           testdev: bool = False) -> None:
+           testdev: bool = False, irqchip: IrqChip = IrqChip.AUTO) -> None:
         """Makes the partition a PC. serial gets what the guest sends to COM1; what
         it raises is printed, not passed on."""
-        opts = _lib.PcOpts(ram=ram, cpus=cpus, flags=int(testdev))
+        opts = _lib.PcOpts(ram=ram, cpus=cpus, flags=int(testdev), irqchip=irqchip)
         if serial is not None:
             out = serial
             opts.serial_out = self._keep["serial"] = _lib.SerialFn(
