@@ -61,6 +61,16 @@ Test(faults, no_permission)
     cr_assert_eq(status, 0);
 }
 
+Test(faults, auto_takes_it)
+{
+    struct vc_vm_info vi = {.size = sizeof vi};
+    vc_vm *vm = vc_open("auto", NULL);
+    cr_assert_not_null(vm, "%s", vc_errmsg());
+    works(vc_info(vm, &vi));
+    cr_assert_eq(strcmp(vi.backend, "kvm"), 0, "%s: %s", vi.backend, vi.why);
+    works(vc_close(vm));
+}
+
 /* As much of a machine as the limit allows; what fails says how to get further. */
 static bool limited(unsigned files)
 {
