@@ -75,6 +75,7 @@ static bool decode(struct guest *g, uint64_t ip, ZydisDecodedInstruction *zi,
 /* A shift or a repeated instruction that may do nothing leaves the flags. */
 static bool may_do_nothing(const ZydisDecodedInstruction *zi, const ZydisDecodedOperand *zop)
 {
+    const ZydisDecodedOperand *count = &zop[1];
     switch (zi->mnemonic) {
     case ZYDIS_MNEMONIC_SHL:
     case ZYDIS_MNEMONIC_SHR:
@@ -82,15 +83,15 @@ static bool may_do_nothing(const ZydisDecodedInstruction *zi, const ZydisDecoded
     case ZYDIS_MNEMONIC_ROL:
     case ZYDIS_MNEMONIC_ROR:
     case ZYDIS_MNEMONIC_RCL:
-    case ZYDIS_MNEMONIC_RCR:
-        return zop[1].type == ZYDIS_OPERAND_TYPE_REGISTER ||
-               !(zop[1].imm.value.u & (zi->operand_width == 64 ? 63 : 31));
+    case ZYDIS_MNEMONIC_RCR: break;
     case ZYDIS_MNEMONIC_SHLD:
-    case ZYDIS_MNEMONIC_SHRD: return true;
+    case ZYDIS_MNEMONIC_SHRD: count = &zop[2]; break;
     default:
         return zi->attributes &
                (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE);
     }
+    return count->type == ZYDIS_OPERAND_TYPE_REGISTER ||
+           !(count->imm.value.u & (zi->operand_width == 64 ? 63 : 31));
 }
 
 static uint32_t live_at(struct guest *g, uint64_t ip, unsigned left)
