@@ -48,15 +48,23 @@ void emit_refill(struct asmbuf *a)
     put8(a, 0x66), put8(a, 0x41), put8(a, 0x83), put8(a, 0x7b); /* cmp word: and seg */
     put8(a, SITE_OFF(align)), put8(a, 0);
     slow[n++] = jump_cc(a, 5, NULL);
-    /* The last miss was a while ago: rax is now. */
+    /* Counted as by count_miss, but for the one with which the place is scattered: that
+     * is C's. rax is now. */
     gs_load(a, H_RAX, EMU_OFF(fuel_base));
     reg_op(a, 0x29, H_RAX, H_R8); /* sub rax, r8 */
     mov_reg(a, H_RDX, H_RAX);
     mem_op(a, 0x2b, H_RDX, H_R11, SITE_OFF(last_miss));                       /* sub */
     put8(a, 0x48), put8(a, 0x81), put8(a, 0xfa), put32(a, JIT_SCATTER_INSNS); /* cmp rdx */
-    slow[n++] = jump_cc(a, 2, NULL);                                          /* jb */
-    mem_op(a, 0x89, H_RAX, H_R11, SITE_OFF(last_miss));
+    uint8_t *far = jump_cc(a, 3, NULL);                                       /* jae */
+    put8(a, 0x41), put8(a, 0x80), put8(a, 0x7b), put8(a, SITE_OFF(misses));   /* cmp byte */
+    put8(a, JIT_SCATTER_TIMES - 1);
+    slow[n++] = jump_cc(a, 3, NULL);                                        /* jae */
+    put8(a, 0x41), put8(a, 0xfe), put8(a, 0x43), put8(a, SITE_OFF(misses)); /* inc byte */
+    uint8_t *counted = jump_to(a, here(a));
+    patch_here(a, far);
     put8(a, 0x41), put8(a, 0xc6), put8(a, 0x43), put8(a, SITE_OFF(misses)), put8(a, 0); /* mov */
+    patch_here(a, counted);
+    mem_op(a, 0x89, H_RAX, H_R11, SITE_OFF(last_miss));
     /* rcx = its entry in the TLB, esi = how it was entered */
     put8(a, 0x41), put8(a, 0x0f), put8(a, 0xb6), put8(a, 0x4b), put8(a, SITE_OFF(write));
     put8(a, 0xc1), put8(a, 0xe1), put8(a, TLB_BITS); /* shl ecx */
