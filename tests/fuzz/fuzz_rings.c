@@ -162,7 +162,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     netback_free(net);
     blkback_free(blk);
     for (unsigned i = 0; i < 8 * 4096; i++) {
-        if (f->page[HIDDEN][i] != 0x5a)
+        if (f->page[HIDDEN + i / 4096][i % 4096] != 0x5a)
             abort();
     }
     if (fake_leaks(f))
