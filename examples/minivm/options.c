@@ -27,6 +27,9 @@ void options_help(void)
          "  -b, --backend NAME   auto, kvm, emu or pv (default auto)\n"
          "      --virt KIND      hvm, or pv: as a Xen PV guest (default with -b pv)\n"
          "      --irqchip WHERE  interrupt controllers: auto, kernel or user (default auto)\n"
+         "      --disk FILE[,ro] a raw image as the next disk (xvda...; pv guests)\n"
+         "      --net LINK       a network link (eth0...; pv guests): user[,hostfwd=...],\n"
+         "                       tap,ifname=NAME, stream,path=P, dgram,local=P,remote=P\n"
          "  -e, --engine NAME    how emu runs code: auto, interp, jit or lockstep (default auto)\n"
          "      --lockstep       -e lockstep: both, compared; ends at the first difference\n"
          "      --perf-map       name translated code for Linux' perf: /tmp/perf-PID.map\n"
@@ -133,7 +136,16 @@ static bool parse_irqchip(const char *text, unsigned *irqchip)
     return false;
 }
 
-enum { OPT_VIRT = 255, OPT_IRQCHIP, OPT_TESTDEV, OPT_LOCKSTEP, OPT_PERF_MAP, OPT_SYMBOLS };
+enum {
+    OPT_VIRT = 255,
+    OPT_DISK,
+    OPT_NET,
+    OPT_IRQCHIP,
+    OPT_TESTDEV,
+    OPT_LOCKSTEP,
+    OPT_PERF_MAP,
+    OPT_SYMBOLS
+};
 
 static const struct option long_options[] = {
     {"kernel", required_argument, NULL, 'k'},
@@ -148,6 +160,8 @@ static const struct option long_options[] = {
     {"lockstep", no_argument, NULL, OPT_LOCKSTEP},
     {"virt", required_argument, NULL, OPT_VIRT},
     {"irqchip", required_argument, NULL, OPT_IRQCHIP},
+    {"disk", required_argument, NULL, OPT_DISK},
+    {"net", required_argument, NULL, OPT_NET},
     {"perf-map", no_argument, NULL, OPT_PERF_MAP},
     {"symbols", required_argument, NULL, OPT_SYMBOLS},
     {"testdev", no_argument, NULL, OPT_TESTDEV},
@@ -175,6 +189,16 @@ static int parse_option(struct options *o, int c)
     case OPT_VIRT: return parse_virt(optarg, &o->virt) ? 0 : wrong("not a kind of guest", optarg);
     case OPT_IRQCHIP: return parse_irqchip(optarg, &o->irqchip) ? 0 : wrong("not a place", optarg);
     case OPT_TESTDEV: o->testdev = true; return 0;
+    case OPT_DISK:
+        if (o->ndisks == DISKS_MAX)
+            return wrong("one disk too many", optarg);
+        o->disk[o->ndisks++] = optarg;
+        return 0;
+    case OPT_NET:
+        if (o->nlinks == LINKS_MAX)
+            return wrong("one network link too many", optarg);
+        o->link[o->nlinks++] = optarg;
+        return 0;
     case 'h': o->command = COMMAND_HELP; return 0;
     case 'V': o->command = COMMAND_VERSION; return 0;
     case 'm': return parse_size(optarg, &o->ram) ? 0 : wrong("not a size", optarg);

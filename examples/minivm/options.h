@@ -19,6 +19,9 @@ enum status {
     STATUS_ESCAPE = 130, /* Ctrl-A x */
 };
 
+#define DISKS_MAX 16u
+#define LINKS_MAX 8u
+
 enum command { COMMAND_RUN, COMMAND_PROBE, COMMAND_HELP, COMMAND_VERSION };
 
 struct options {
@@ -34,6 +37,8 @@ struct options {
     int virt;            /* enum vc_virt; -1: as the backend suggests */
     double timeout;      /* seconds; 0: none */
     const char *symbols; /* for perf */
+    const char *disk[DISKS_MAX], *link[LINKS_MAX];
+    unsigned ndisks, nlinks;
     bool flat, testdev, stats, verbose, perf_map;
 };
 

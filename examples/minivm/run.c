@@ -3,6 +3,7 @@
  * thread waiting for whatever ends the run. */
 #include "run.h"
 #include "console.h"
+#include "devices.h"
 #include "image.h"
 #include "stats.h"
 #include "tty.h"
@@ -194,7 +195,7 @@ static bool build(struct machine *m, const struct image *image, const struct ima
         if (!m->cpu[i])
             return false;
     }
-    return load(m, image, initrd);
+    return devices_add(m->vm, o) && load(m, image, initrd);
 }
 
 /* ---- waiting ------------------------------------------------------------------------ */

@@ -9,6 +9,7 @@
 #include "call.h"
 #include "cpu.h"
 #include "dev.h"
+#include "disk.h"
 #include "pc.h"
 #include "vm.h"
 #include "xenstore.h"

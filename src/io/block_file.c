@@ -116,6 +116,7 @@ struct block *block_open(const char *path, bool read_only)
     int fd = open(path, (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) {
         int code = errno == ENOENT                                       ? VC_ENOENT
+                   : errno == EISDIR                                     ? VC_EFORMAT
                    : errno == EACCES || errno == EROFS || errno == EPERM ? VC_EPERM
                                                                          : VC_EIO;
         err_set(code, "%.150s: %s", path, strerror(errno));

@@ -209,7 +209,8 @@ static void request(struct queue *q)
             offsetof(struct blkif_request, id) == offsetof(struct blkif_request_discard, id),
         "id");
     uint64_t id = r.rw.id;
-    uint8_t op = r.rw.operation;
+    /* What the answer names: front ends want to read what was done, not how it was asked. */
+    uint8_t op = r.rw.operation == BLKIF_OP_INDIRECT ? r.indirect.indirect_op : r.rw.operation;
     struct io *io = malloc(sizeof *io);
     if (!io) {
         answer(q, id, op, BLKIF_RSP_ERROR);

@@ -56,13 +56,17 @@ int vm_pv_boot(struct vc_vm *vm, const struct vc_boot_opts *opts)
         return rc;
     vm->pv = pv_new(&host, opts);
     vm_map_changed(vm);
-    return vm->pv ? 0 : vc_errcode();
+    rc = vm->pv ? vm_attached_join(vm) : vc_errcode();
+    if (rc)
+        vm_pv_free(vm);
+    return rc;
 }
 
 void vm_pv_free(struct vc_vm *vm)
 {
     if (!vm->pv)
         return;
+    vm_attached_leave(vm);
     pv_free(vm->pv);
     vm->pv = NULL;
     vm_map_changed(vm);

@@ -329,6 +329,11 @@ int vc_boot(vc_vm *vm, const struct vc_boot_opts *opts)
     rc = vm_pause(vm);
     if (rc)
         return rc;
+    if (vm->attached && o.virt != VC_VIRT_PV) {
+        vm_resume(vm);
+        return err_set(VC_ENOTSUP, "an unmodified guest has no device for disks and links yet: "
+                                   "load it as VC_VIRT_PV, or add none");
+    }
     vm_pv_free(vm);
     rc = o.virt == VC_VIRT_PV ? vm_pv_boot(vm, &o) : boot_paused(vm, &o);
     if (!rc)

@@ -250,6 +250,7 @@ int vc_close(vc_vm *vm)
     vm_binds_free(vm);
     vm_devs_free(vm);
     vm_platform_free(vm);
+    vm_attached_free(vm);
     vm_resume(vm);
     vm_fini(vm);
     return 0;

@@ -64,8 +64,10 @@ struct vc_vm {
     struct irqchip *irq;
     struct pc *pc;
     struct vc_pc_opts pc_opts;
-    struct pv_domain *pv; /* a paravirtual guest was loaded */
-    _Atomic uint64_t power; /* how it went down: kind << 32 | code; 0: it is up */
+    struct pv_domain *pv;         /* a paravirtual guest was loaded */
+    struct vm_attached *attached; /* disks and links: attach.c */
+    struct pv_front *front;       /* their back ends' guest, while there is one */
+    _Atomic uint64_t power;       /* how it went down: kind << 32 | code; 0: it is up */
 
     vc_hcall_fn *hcall; /* under the bus lock */
     void *hcall_ud;
@@ -118,8 +120,8 @@ struct hcall_frame {
     struct hcall_frame *prev;
     struct hcall *hcall;
     unsigned calls; /* cpu->calls when it was called */
-    bool finished; /* a nested call had the engine finish the instruction */
-    int stop;      /* vc_hcall_stop's code */
+    bool finished;  /* a nested call had the engine finish the instruction */
+    int stop;       /* vc_hcall_stop's code */
 };
 
 /* vm.c: the partition paused, for the length of a call; VC_EBUSY with the
@@ -192,6 +194,12 @@ void vm_binds_free(struct vc_vm *vm);
 /* machine.c: the platform. */
 void vm_power(void *vm, uint32_t kind, uint32_t code);
 void vm_platform_free(struct vc_vm *vm);
+
+/* attach.c: disks and links. VM paused. */
+/* Gives the guest that was loaded all of them, and takes them from it. */
+int vm_attached_join(struct vc_vm *vm);
+void vm_attached_leave(struct vc_vm *vm);
+void vm_attached_free(struct vc_vm *vm);
 
 /* domain.c: the partition as a Xen PV domain. VM paused. */
 int vm_pv_boot(struct vc_vm *vm, const struct vc_boot_opts *opts);

@@ -116,6 +116,8 @@ static void send(void)
 }
 
 /* The next answer's status; its id is checked. -99: none within a second. */
+static uint8_t answered; /* the operation it names */
+
 static int answer(uint64_t *id)
 {
     struct blkif_sring *s = (struct blkif_sring *)f->page[RING];
@@ -125,6 +127,7 @@ static int answer(uint64_t *id)
             int16_t status;
             memcpy(id, e, 8);
             memcpy(&status, e + 10, 2);
+            answered = e[8];
             __atomic_store_n(&s->rsp_event, taken + 1, __ATOMIC_SEQ_CST);
             return status;
         }
@@ -140,6 +143,9 @@ static int ask(const union blkif_any *r)
     send();
     int rc = answer(&id);
     cr_expect(rc == -99 || id == r->rw.id);
+    cr_expect(rc == -99 ||
+              answered == (r->rw.operation == BLKIF_OP_INDIRECT ? r->indirect.indirect_op
+                                                                : r->rw.operation));
     return rc;
 }
 

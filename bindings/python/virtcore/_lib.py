@@ -97,6 +97,15 @@ class ValueUnion(ct.Union):
     _fields_ = [("i", ct.c_int64), ("u", u64), ("f", ct.c_double), ("p", c_void_p)]
 
 
+class DiskOpts(Sized):
+    _fields_ = [("size", c_size_t), ("path", c_char_p), ("ops", c_void_p), ("ud", c_void_p),
+                ("bytes", u64), ("flags", u32)]
+
+
+class NetOpts(Sized):
+    _fields_ = [("size", c_size_t), ("link", c_char_p), ("mac", u8 * 6)]
+
+
 class Value(ct.Structure):
     _fields_ = [("v", ValueUnion), ("len", c_size_t)]
 
@@ -176,6 +185,8 @@ _PROTOTYPES: dict[str, tuple[object, list[object]]] = {
     "vc_elf_symbol": (c_int, [c_char_p, c_size_t, c_char_p, POINTER(u64)]),
     "vc_hcall_set": (c_int, [_VM, HcallFn, c_void_p]),
     "vc_bind_fd": (c_int, [_VM, POINTER(Bind)]),
+    "vc_disk_add": (c_int, [_VM, POINTER(DiskOpts)]),
+    "vc_net_add": (c_int, [_VM, POINTER(NetOpts)]),
     "vc_unbind_fd": (c_int, [_VM, c_int]),
     "vc_pc": (c_int, [_VM, POINTER(PcOpts)]),
     "vc_serial_in": (c_long, [_VM, c_char_p, c_size_t]),

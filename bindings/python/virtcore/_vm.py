@@ -6,6 +6,7 @@ from __future__ import annotations
 import ctypes as ct
 import dataclasses
 import enum
+import os
 from typing import Callable, Optional
 
 from . import _call, _lib
@@ -359,6 +360,18 @@ class Vm:
             opts.serial_out = self._keep["serial"] = _lib.SerialFn(
                 lambda _ud, data, n: out(ct.string_at(data, n)))
         check(lib.vc_pc(self._handle, opts))
+
+    def disk(self, path: str | os.PathLike[str], read_only: bool = False) -> int:
+        """Adds a raw image as the next disk (xvda, xvdb...) of PV guests."""
+        opts = _lib.DiskOpts(path=os.fsencode(path), flags=int(read_only))
+        return check(lib.vc_disk_add(self._handle, opts))
+
+    def net(self, link: str, mac: bytes = bytes(6)) -> int:
+        """Adds a network link (eth0, eth1...) for PV guests: "user,hostfwd=...",
+        "tap,ifname=NAME", "stream,path=PATH" or "dgram,local=PATH,remote=PATH"."""
+        opts = _lib.NetOpts(link=os.fsencode(link))
+        opts.mac[:] = mac
+        return check(lib.vc_net_add(self._handle, opts))
 
     def serial_in(self, data: bytes) -> int:
         """Bytes for COM1; returns how many were taken."""
