@@ -6,6 +6,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import unittest
@@ -98,6 +99,31 @@ class TestRun(Guest):
         exit = cpu.run()
         self.assertIs(exit.kind, ExitKind.DEBUG)
         self.assertEqual(cpu.rip, 0x1001)
+
+    def test_disks_and_links(self):
+        with virtcore.Vm("emu") as vm:
+            with self.assertRaises(virtcore.VcError) as caught:
+                vm.disk("/nonexistent")
+            self.assertEqual(caught.exception.name, "VC_ENOTSUP")
+        try:
+            vm = virtcore.Vm("pv")
+        except virtcore.VcError as error:
+            self.skipTest(str(error))
+        with vm:
+            vm.pc(16 << 20)
+            for wrong, name in ((lambda: vm.disk("/nonexistent"), "VC_ENOENT"),
+                                (lambda: vm.net("nothing"), "VC_EINVAL"),
+                                (lambda: vm.net("user", b"\1\0\0\0\0\0"), "VC_EINVAL")):
+                with self.assertRaises(virtcore.VcError) as caught:
+                    wrong()
+                self.assertEqual(caught.exception.name, name)
+            with tempfile.NamedTemporaryFile() as image:
+                image.truncate(1 << 20)
+                self.assertEqual(vm.disk(image.name), 0)
+                with self.assertRaises(virtcore.VcError) as caught:
+                    vm.disk(image.name, read_only=True)  # somebody writes it
+                self.assertEqual(caught.exception.name, "VC_EBUSY")
+
 
 
 class TestTraps(Guest):
