@@ -70,6 +70,8 @@ struct pv_engine {
     /* On other vCPUs by bits of mask; they have forgotten when this returns. For a
      * hook, which may hold locks: who waits in a hook counts as done. */
     void (*flush_others)(struct backend_cpu *c, uint64_t mask);
+    /* The same on all vCPUs, for threads that are none's. */
+    void (*flush_all)(struct backend_vm *bvm);
     /* Guest memory with the rights of CPL 3, within one page: a host pointer, good until
      * the hook returns; NULL: it would fault. */
     void *(*ptr)(struct backend_cpu *c, uint64_t linear, enum pv_access access, uint64_t *gpa);

@@ -9,7 +9,7 @@ bool pv_va_allowed(uint64_t va)
     const uint64_t upper = 0xffff000000000000ull;
     const uint64_t lo = upper | (uint64_t)HV_SLOT_FIRST << 39;
     const uint64_t hi = upper | (HV_SLOT_LAST + 1ull) << 39;
-    return (int64_t)(va << 16) >> 16 == (int64_t)va && (va < lo || va >= hi);
+    return pv_canonical(va) && (va < lo || va >= hi);
 }
 
 bool pv_copy_from(struct pv_vcpu *v, void *to, uint64_t va, size_t n)
@@ -34,10 +34,15 @@ bool pv_copy_to(struct pv_vcpu *v, uint64_t va, const void *from, size_t n)
     while (n) {
         uint64_t gpa;
         size_t k = min_u64(n, PAGE - (va & (PAGE - 1)));
+        /* From the walk to the store: another vCPU that takes the mapping away waits
+         * before the frame becomes a table (pv_flush_everywhere). */
+        atomic_store(&v->storing, true);
         void *p = pv_va_allowed(va) ? v->d->eng->ptr(v->bc, va, PV_WRITE, &gpa) : NULL;
+        if (p)
+            guest_copy(p, f, k);
+        atomic_store_explicit(&v->storing, false, memory_order_release);
         if (!p)
             return false;
-        guest_copy(p, f, k);
         v->d->eng->stored(v->bc, gpa, (unsigned)k);
         f += k;
         va += k;

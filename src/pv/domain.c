@@ -154,6 +154,7 @@ static int vcpu_init(struct pv_domain *d, unsigned i)
     v->info = i < XEN_LEGACY_MAX_VCPUS ? &d->shared->vcpu_info[i] : &v->own_info;
     v->info->evtchn_upcall_mask = 1;
     v->cr0 = 0x80050033;
+    pthread_mutex_init(&v->run_lock, NULL);
     v->run.state = i ? RUNSTATE_offline : RUNSTATE_running;
     v->run.state_entry_time = 0;
     int rc = pv_timers_init(v);
@@ -184,6 +185,16 @@ static int vcpus_make(struct pv_domain *d)
 /* ---- life
  * ------------------------------------------------------------------------------------------ */
 
+/* Back ends write to the rings for as long as the domain is there: their pages are never
+ * tables, and never given back. */
+static int rings_hold(struct pv_domain *d)
+{
+    if (pv_frame_get_type(d, d->store_mfn, TYPE_WRITABLE) ||
+        pv_frame_get_type(d, d->console_mfn, TYPE_WRITABLE))
+        return err_set(VC_EINTERNAL, "the pages of xenstore and console are not memory");
+    return 0;
+}
+
 static int make(struct pv_domain *d, const struct vc_boot_opts *opts)
 {
     int rc = hidden_make(d);
@@ -198,6 +209,8 @@ static int make(struct pv_domain *d, const struct vc_boot_opts *opts)
     d->store_port = (uint32_t)pv_port_new(d, pv_store_kick, d);
     d->console_port = (uint32_t)pv_port_new(d, pv_console_kick, d);
     rc = pv_domain_build(d, opts);
+    if (!rc)
+        rc = rings_hold(d);
     if (!rc)
         rc = pv_grants_init(d);
     if (!rc)
@@ -243,9 +256,12 @@ void pv_free(struct pv_domain *d)
         return;
     d->eng->attach(d->host.bvm, NULL, NULL);
     pv_store_detach(d);
-    for (unsigned i = 0; d->vcpu && i < d->host.ncpu; i++)
-        if (d->vcpu[i].d)
-            pv_timers_free(&d->vcpu[i]);
+    for (unsigned i = 0; d->vcpu && i < d->host.ncpu; i++) {
+        if (!d->vcpu[i].d)
+            continue;
+        pv_timers_free(&d->vcpu[i]);
+        pthread_mutex_destroy(&d->vcpu[i].run_lock);
+    }
     if (d->hidden)
         mem_del(d->host.mem, d->hidden, d->hidden_len);
     free(d->vcpu);

@@ -32,7 +32,7 @@ struct pv_page {
     bool valid;     /* the table's entries were checked and hold references */
     bool pinned;    /* one of each is held by the guest's pin */
     bool special;   /* the hypervisor's, shared with the guest */
-    uint64_t stamp; /* the domain's tick when the last writable mapping went */
+    uint64_t stamp; /* the domain's tick when it was last writable, or a table */
 };
 
 #define PTE_P      BIT64(0)
@@ -84,7 +84,7 @@ struct pv_vcpu {
     struct cpu_mail *mail;
     vc_cpu *handle;
     unsigned id;
-    bool initialised;
+    _Atomic bool initialised;
     _Atomic bool up;
     bool kernel;                   /* the guest's kernel runs, not its user */
     uint64_t kernel_mfn, user_mfn; /* L4 tables; FRAME_NR: none */
@@ -105,13 +105,16 @@ struct pv_vcpu {
     struct vcpu_info *info;    /* in shared_info, or in a frame of the guest's */
     uint64_t info_mfn;         /* FRAME_NR: in shared_info */
     _Atomic uint64_t flushed;  /* the domain's tick at its last whole flush */
+    _Atomic bool storing;      /* a hook of its knows where in memory it will store: copy.c */
     /* sched_op poll: which ports wake it. */
     _Atomic bool polling;
     /* Timers. */
     struct clock_timer *timer, *periodic, *poll_timer;
     uint64_t period;
     _Atomic uint32_t virq_port[NR_VIRQS];
-    /* Runstate: times by state; where the guest wants to read them. */
+    /* Runstate: times by state; where the guest wants to read them, which another vCPU may
+     * change. Taken under the domain's lock or without it. */
+    pthread_mutex_t run_lock;
     struct vcpu_runstate_info run;
     void *run_area[2];
     unsigned run_len[2];
@@ -240,6 +243,10 @@ long hc_set_trap_table(struct pv_vcpu *v, const uint64_t a[6]);
 long hc_callback_op(struct pv_vcpu *v, const uint64_t a[6]);
 long hc_set_callbacks(struct pv_vcpu *v, const uint64_t a[6]);
 long hc_stack_switch(struct pv_vcpu *v, const uint64_t a[6]);
+static inline bool pv_canonical(uint64_t va)
+{
+    return (int64_t)(va << 16) >> 16 == (int64_t)va;
+}
 bool pv_va_allowed(uint64_t va); /* canonical, and not the hypervisor's */
 
 /* privop.c */
@@ -280,6 +287,7 @@ static inline bool pv_upcall_pending(const struct pv_vcpu *v)
 {
     return __atomic_load_n(&v->info->evtchn_upcall_pending, __ATOMIC_SEQ_CST);
 }
+/* For the vCPU itself, or one that is not up. */
 int pv_info_register(struct pv_vcpu *v, uint64_t mfn, uint32_t offset);
 
 /* ---- time: timer.c ----------------------------------------------------------------------------
@@ -292,6 +300,7 @@ void pv_time_publish(struct pv_vcpu *v); /* into its vcpu_info */
 void pv_wallclock_publish(struct pv_domain *d);
 void pv_timer_at(struct pv_vcpu *v, struct clock_timer *t, uint64_t system_ns);
 void pv_runstate_set(struct pv_vcpu *v, int state);
+void pv_runstate_get(struct pv_vcpu *v, struct vcpu_runstate_info *now);
 /* The address is one of the caller's. */
 long pv_runstate_register(struct pv_vcpu *v, struct pv_vcpu *who, uint64_t va);
 void pv_time_info(const struct pv_domain *d, struct vcpu_time_info *t);

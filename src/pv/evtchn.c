@@ -320,7 +320,9 @@ long hc_event_channel_op(struct pv_vcpu *v, const uint64_t a[6])
 int pv_info_register(struct pv_vcpu *v, uint64_t mfn, uint32_t offset)
 {
     struct pv_domain *d = v->d;
-    if (offset > PAGE - sizeof(struct vcpu_info) || offset % 8)
+    if (offset > PAGE - sizeof(struct vcpu_info))
+        return -XEN_ENXIO;
+    if (offset % 8)
         return -XEN_EINVAL;
     if (v->info_mfn != FRAME_NR)
         return -XEN_EINVAL; /* once */

@@ -146,7 +146,7 @@ void *pv_grant_map(struct pv_domain *d, uint32_t ref, bool write, uint64_t *gpa)
     pthread_mutex_lock(&d->lock);
     pthread_mutex_lock(&d->grant_lock);
     uint32_t *pins = &d->grant_pins[ref];
-    if (ref < d->grant_frames * (GRANTS_MAX / GRANT_FRAMES_MAX) && *pins < UINT16_MAX &&
+    if (ref < d->grant_frames * (GRANTS_MAX / GRANT_FRAMES_MAX) && (*pins & 0xffff) < UINT16_MAX &&
         claim(&d->grant[ref], write, &mfn)) {
         int rc = write ? pv_frame_get_type(d, mfn, TYPE_WRITABLE) : pv_frame_get(d, mfn);
         if (!rc) {

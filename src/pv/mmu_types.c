@@ -3,7 +3,7 @@
  * writable, and never two of them, so that a guest whose kernel runs at ring 3 cannot
  * make a translation that was not checked. */
 #include "domain.h"
-#include <xen/errno.h>
+#include <sched.h>
 
 void pv_lock(struct pv_vcpu *v)
 {
@@ -27,20 +27,37 @@ void pv_flushed(struct pv_vcpu *v)
 
 void pv_flush_everywhere(struct pv_domain *d)
 {
-    if (!d->cur)
-        return; /* nobody ran yet */
-    d->eng->flush(d->cur->bc);
-    d->eng->flush_others(d->cur->bc, UINT64_MAX);
+    if (d->cur) {
+        d->eng->flush(d->cur->bc);
+        d->eng->flush_others(d->cur->bc, UINT64_MAX);
+    } else {
+        d->eng->flush_all(d->host.bvm);
+    }
+    /* A hook stores to where its walk led: one that began before may be about to. */
+    for (unsigned i = 0; i < d->host.ncpu; i++)
+        while (&d->vcpu[i] != d->cur && atomic_load(&d->vcpu[i].storing))
+            sched_yield();
     for (unsigned i = 0; i < d->host.ncpu; i++)
         pv_flushed(&d->vcpu[i]);
 }
 
-/* Before a frame that was writable becomes something else: no vCPU may remember the
- * old mapping. */
-static void forget_writable(struct pv_domain *d, const struct pv_page *p)
+static bool is_table(unsigned type)
 {
+    return type >= TYPE_L1 && type <= TYPE_L4;
+}
+
+/* Before a frame that was writable becomes something else: no vCPU may remember the old
+ * mapping. Before one that was a table does: no other vCPU's walk may still be in it. A
+ * vCPU that is not up remembers nothing. */
+static void forget(struct pv_domain *d, const struct pv_page *p)
+{
+    if (p->type != TYPE_WRITABLE && !is_table(p->type))
+        return;
     for (unsigned i = 0; i < d->host.ncpu; i++) {
-        if (d->vcpu[i].up && atomic_load(&d->vcpu[i].flushed) <= p->stamp) {
+        const struct pv_vcpu *v = &d->vcpu[i];
+        if (v == d->cur && is_table(p->type))
+            continue;
+        if (atomic_load(&v->up) && atomic_load(&v->flushed) <= p->stamp) {
             pv_flush_everywhere(d);
             return;
         }
@@ -72,6 +89,16 @@ void pv_frame_put(struct pv_domain *d, uint64_t mfn)
 #define L1_REFUSED (PTE_PWT | PTE_PCD | PTE_PS)
 #define LN_REFUSED (PTE_PWT | PTE_PCD | PTE_PS | PTE_G)
 
+/* Whose is a frame that is not the guest's? */
+static int not_own(const struct pv_domain *d, uint64_t mfn)
+{
+    uint64_t hidden = d->hidden >> 12, end = hidden + (d->hidden_len >> 12);
+    bool ram = mfn < d->host.ram_low >> 12 || (mfn >= 4ull << 18 && mfn < hidden);
+    if (ram || (mfn >= hidden && mfn < end))
+        return -XEN_EBUSY;                                    /* given back, or the hypervisor's */
+    return mfn == PTE_FRAME >> 12 ? -XEN_EINVAL : -XEN_EPERM; /* a device's, if anything */
+}
+
 int pv_entry_get(struct pv_domain *d, unsigned level, uint64_t *e)
 {
     uint64_t mfn = PTE_MFN(*e);
@@ -81,9 +108,11 @@ int pv_entry_get(struct pv_domain *d, unsigned level, uint64_t *e)
     if (level > 1)
         rc = pv_frame_get_type(d, mfn, (enum pv_type)(TYPE_L1 + level - 2));
     else if (!pv_frame_ok(d, mfn))
-        rc = -XEN_EPERM; /* a device's, or nobody's */
+        rc = not_own(d, mfn);
+    else if (*e & PTE_W)
+        rc = pv_frame_get_type(d, mfn, TYPE_WRITABLE) ? -XEN_EBUSY : 0;
     else
-        rc = *e & PTE_W ? pv_frame_get_type(d, mfn, TYPE_WRITABLE) : pv_frame_get(d, mfn);
+        rc = pv_frame_get(d, mfn);
     /* The guest's kernel runs at ring 3. Nothing is global: the kernel's tables and its
      * users' are different. */
     *e = (*e | PTE_U) & ~PTE_G;
@@ -200,8 +229,8 @@ int pv_frame_get_type(struct pv_domain *d, uint64_t mfn, enum pv_type type)
         return -XEN_EINVAL;
     }
     if (!p->types) {
-        if (p->type == TYPE_WRITABLE && type != TYPE_WRITABLE)
-            forget_writable(d, p);
+        if (p->type != type)
+            forget(d, p);
         p->type = (uint8_t)type;
         p->valid = false;
     }
@@ -226,10 +255,9 @@ void pv_frame_put_type(struct pv_domain *d, uint64_t mfn)
 {
     struct pv_page *p = &d->page[mfn];
     if (--p->types == 0) {
-        if (p->type >= TYPE_L1 && p->type <= TYPE_L4)
+        if (is_table(p->type))
             table_drop(d, mfn, p->type - TYPE_L1 + 1u, 512);
-        else if (p->type == TYPE_WRITABLE)
-            p->stamp = atomic_load(&d->tick);
+        p->stamp = atomic_load(&d->tick);
         p->valid = false;
     }
     pv_frame_put(d, mfn);

@@ -78,6 +78,7 @@ static int update_entry(struct pv_domain *d, uint64_t ptr, uint64_t val, bool ke
     if (rc)
         return rc;
     __atomic_store_n(at, val, __ATOMIC_RELAXED);
+    d->eng->stored(d->cur->bc, ptr, sizeof val);
     pv_frame_put_type(d, mfn);
     return 0;
 }
@@ -91,9 +92,17 @@ static int machphys_update(struct pv_domain *d, uint64_t ptr, uint64_t pfn)
     return 0;
 }
 
-static bool own_domid(uint32_t id)
+/* Others' memory is not for a DomU, and most others are not there. */
+static int domid_check(uint32_t id)
 {
-    return id == DOMID_SELF || id == OWN_DOMID;
+    switch (id) {
+    case DOMID_SELF:
+    case OWN_DOMID: return 0;
+    case BACK_END:
+    case DOMID_IO:
+    case DOMID_XEN: return -XEN_EPERM;
+    default: return -XEN_ESRCH;
+    }
 }
 
 static long put_done(struct pv_vcpu *v, uint64_t at, uint32_t done)
@@ -105,9 +114,10 @@ long hc_mmu_update(struct pv_vcpu *v, const uint64_t a[6])
 {
     uint64_t at = a[0], count = (uint32_t)a[1];
     uint32_t done = 0;
-    long rc = 0;
-    if (!own_domid((uint32_t)a[3] & 0xffff) || (uint32_t)a[3] >> 16)
-        return -XEN_EPERM;
+    /* In the upper half whose tables: 0 for one's own. */
+    long rc = (uint32_t)a[3] >> 16 ? -XEN_ESRCH : domid_check((uint32_t)a[3]);
+    if (rc)
+        return rc;
     for (; done < count && !rc; done++, at += sizeof(struct mmu_update)) {
         struct mmu_update u;
         if (!pv_spend(v)) {
@@ -255,8 +265,10 @@ static int ext_op(struct pv_vcpu *v, const struct mmuext_op *op)
             return -XEN_EINVAL;
         flush_mask(v, mask, op->cmd == MMUEXT_INVLPG_MULTI, va);
         return 0;
-    case MMUEXT_FLUSH_CACHE:
-    case MMUEXT_FLUSH_CACHE_GLOBAL: return -XEN_EACCES; /* no devices behind caches */
+    case MMUEXT_FLUSH_CACHE: return -XEN_EACCES; /* no devices behind caches */
+    case MMUEXT_FLUSH_CACHE_GLOBAL: return -XEN_EINVAL;
+    case MMUEXT_MARK_SUPER:
+    case MMUEXT_UNMARK_SUPER: return -XEN_EOPNOTSUPP;
     default: break;
     }
     pv_lock(v);
@@ -269,9 +281,9 @@ long hc_mmuext_op(struct pv_vcpu *v, const uint64_t a[6])
 {
     uint64_t at = a[0], count = (uint32_t)a[1];
     uint32_t done = 0;
-    long rc = 0;
-    if (!own_domid((uint32_t)a[3]))
-        return -XEN_EPERM;
+    long rc = domid_check((uint32_t)a[3]);
+    if (rc)
+        return rc;
     for (; done < count; done++, at += sizeof(struct mmuext_op)) {
         struct mmuext_op op;
         if (!pv_spend(v)) {

@@ -38,27 +38,22 @@ static bool msr_read(struct pv_vcpu *v, uint32_t index, uint64_t *value)
     }
 }
 
-static bool canonical(uint64_t va)
-{
-    return (int64_t)(va << 16) >> 16 == (int64_t)va;
-}
-
 static bool msr_write(struct pv_vcpu *v, uint32_t index, uint64_t value)
 {
     const struct pv_engine *e = v->d->eng;
     switch (index) {
     case MSR_FS_BASE:
-        if (canonical(value))
+        if (pv_canonical(value))
             e->set_base(v->bc, PV_FS, value);
-        return canonical(value);
+        return pv_canonical(value);
     case MSR_GS_BASE:
-        if (canonical(value))
+        if (pv_canonical(value))
             e->set_base(v->bc, PV_GS, value);
-        return canonical(value);
+        return pv_canonical(value);
     case MSR_KERNEL_GS_BASE:
-        if (canonical(value))
+        if (pv_canonical(value))
             v->gs_other = value;
-        return canonical(value);
+        return pv_canonical(value);
     case MSR_EFER:
     case MSR_MISC_ENABLE:
     case 0x277:

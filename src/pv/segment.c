@@ -139,11 +139,6 @@ long hc_update_descriptor(struct pv_vcpu *v, const uint64_t a[6])
     return rc;
 }
 
-static bool base_ok(uint64_t base)
-{
-    return (int64_t)(base << 16) >> 16 == (int64_t)base;
-}
-
 /* The selector of GS as the guest's user will have it, and its base. */
 static long user_gs(struct pv_vcpu *v, uint16_t sel)
 {
@@ -162,7 +157,7 @@ long hc_set_segment_base(struct pv_vcpu *v, const uint64_t a[6])
     const struct pv_engine *e = v->d->eng;
     if ((uint32_t)a[0] == SEGBASE_GS_USER_SEL)
         return user_gs(v, (uint16_t)a[1]);
-    if (!base_ok(a[1]))
+    if (!pv_canonical(a[1]))
         return -XEN_EINVAL;
     switch ((uint32_t)a[0]) {
     case SEGBASE_FS: e->set_base(v->bc, PV_FS, a[1]); return 0;

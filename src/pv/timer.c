@@ -134,6 +134,7 @@ long hc_set_timer_op(struct pv_vcpu *v, const uint64_t a[6])
 /* ---- runstate ----------------------------------------------------------------------------------
  */
 
+/* With run_lock. */
 static void run_publish(struct pv_vcpu *v)
 {
     const uint8_t *from = (const uint8_t *)&v->run;
@@ -145,13 +146,23 @@ static void run_publish(struct pv_vcpu *v)
 
 void pv_runstate_set(struct pv_vcpu *v, int state)
 {
+    pthread_mutex_lock(&v->run_lock);
     uint64_t now = pv_system_time(v->d);
     v->run.time[v->run.state] += now - v->run.state_entry_time;
     v->run.state_entry_time = now;
     v->run.state = state;
     run_publish(v);
+    pthread_mutex_unlock(&v->run_lock);
 }
 
+void pv_runstate_get(struct pv_vcpu *v, struct vcpu_runstate_info *now)
+{
+    pthread_mutex_lock(&v->run_lock);
+    *now = v->run;
+    pthread_mutex_unlock(&v->run_lock);
+}
+
+/* With run_lock, which the vCPU holds while it writes there. */
 static void runstate_forget(struct pv_vcpu *v)
 {
     for (unsigned i = 0; i < 2; i++) {
@@ -168,6 +179,7 @@ long pv_runstate_register(struct pv_vcpu *v, struct pv_vcpu *who, uint64_t va)
     uint64_t left = sizeof who->run;
     long rc = 0;
     pv_lock(v);
+    pthread_mutex_lock(&who->run_lock);
     runstate_forget(who);
     for (unsigned i = 0; i < 2 && left && va && !rc; i++) {
         uint64_t l1, n = min_u64(left, PAGE - (va & (PAGE - 1)));
@@ -188,6 +200,7 @@ long pv_runstate_register(struct pv_vcpu *v, struct pv_vcpu *who, uint64_t va)
         runstate_forget(who);
     else
         run_publish(who);
+    pthread_mutex_unlock(&who->run_lock);
     pv_unlock(v);
     return rc;
 }

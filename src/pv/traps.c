@@ -184,11 +184,20 @@ static struct pv_vcpu *vcpu_of(void *ctx, unsigned cpu)
     return v && v->bc && atomic_load(&v->up) ? v : NULL;
 }
 
+/* Down: it goes on where it stopped, once it is up again. */
+static void stay_down(const struct pv_domain *d, unsigned cpu)
+{
+    if (cpu < d->host.ncpu && d->vcpu[cpu].bc)
+        d->eng->halt(d->vcpu[cpu].bc);
+}
+
 void pv_hook_event(void *ctx, unsigned cpu, const struct pv_event *ev)
 {
     struct pv_vcpu *v = vcpu_of(ctx, cpu);
-    if (!v)
+    if (!v) {
+        stay_down(ctx, cpu);
         return;
+    }
     if (ev->kind == PV_EV_SOFT)
         soft_interrupt(v, ev);
     else if (ev->kind == PV_EV_NMI)
@@ -221,11 +230,9 @@ void pv_hook_syscall(void *ctx, unsigned cpu)
 
 void pv_hook_wake(void *ctx, unsigned cpu)
 {
-    struct pv_domain *d = ctx;
     struct pv_vcpu *v = vcpu_of(ctx, cpu);
-    if (!v) { /* down: it goes on where it stopped, once it is up again */
-        if (cpu < d->host.ncpu && d->vcpu[cpu].bc)
-            d->eng->halt(d->vcpu[cpu].bc);
+    if (!v) {
+        stay_down(ctx, cpu);
         return;
     }
     if (atomic_exchange(&v->polling, false))

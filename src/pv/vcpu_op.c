@@ -37,6 +37,10 @@ static int put_tables(struct pv_vcpu *v, const struct vcpu_guest_context *c)
 /* With the lock. The vCPU does not run. */
 static int context_put(struct pv_vcpu *v, const struct vcpu_guest_context *c)
 {
+    if (!pv_canonical(c->user_regs.rip) || !pv_canonical(c->user_regs.rsp) ||
+        !pv_canonical(c->kernel_sp) || !pv_canonical(c->fs_base) ||
+        !pv_canonical(c->gs_base_kernel) || !pv_canonical(c->gs_base_user))
+        return -XEN_EINVAL;
     if (!pv_va_allowed(c->event_callback_eip) || !pv_va_allowed(c->failsafe_callback_eip) ||
         !pv_va_allowed(c->syscall_callback_eip) || !(c->flags & VGCF_in_kernel))
         return -XEN_EINVAL;
@@ -67,17 +71,16 @@ static int context_put(struct pv_vcpu *v, const struct vcpu_guest_context *c)
     return 0;
 }
 
+/* Once: another vCPU may be at it, too. */
 static long initialise(struct pv_vcpu *v, struct pv_vcpu *who, uint64_t at)
 {
-    if (who->initialised)
-        return -XEN_EEXIST;
     struct vcpu_guest_context *c = malloc(sizeof *c);
     long rc = -XEN_ENOMEM;
     if (c) {
         rc = pv_copy_from(v, c, at, sizeof *c) ? 0 : -XEN_EFAULT;
         if (!rc) {
             pv_lock(v);
-            rc = context_put(who, c);
+            rc = who->initialised ? -XEN_EEXIST : context_put(who, c);
             pv_unlock(v);
         }
         free(c);
@@ -110,6 +113,15 @@ static long up(struct pv_vcpu *who)
     if (!atomic_exchange(&who->up, true))
         mail_post(who->mail, PEND_SIPI | PEND_EVENT);
     return 0;
+}
+
+/* Without translations: nobody asks it to forget any until it is up again. */
+static void down(struct pv_vcpu *v)
+{
+    v->d->eng->flush(v->bc);
+    pv_flushed(v);
+    atomic_store(&v->up, false);
+    v->d->eng->halt(v->bc);
 }
 
 /* ---- timers --------------------------------------------------------------------------------- */
@@ -146,7 +158,8 @@ static long register_info(struct pv_vcpu *v, struct pv_vcpu *who, uint64_t at)
     if (!pv_copy_from(v, &r, at, sizeof r))
         return -XEN_EFAULT;
     pv_lock(v);
-    long rc = pv_info_register(who, r.mfn, r.offset);
+    long rc =
+        who != v && atomic_load(&who->up) ? -XEN_EINVAL : pv_info_register(who, r.mfn, r.offset);
     pv_unlock(v);
     return rc;
 }
@@ -158,7 +171,7 @@ static long runstate(struct pv_vcpu *v, struct pv_vcpu *who, unsigned cmd, uint6
     if (cmd == VCPUOP_get_runstate_info) {
         if (who == v)
             pv_runstate_set(v, RUNSTATE_running);
-        now = who->run;
+        pv_runstate_get(who, &now);
         return pv_copy_to(v, at, &now, sizeof now) ? 0 : -XEN_EFAULT;
     }
     if (!pv_copy_from(v, &area, at, sizeof area))
@@ -190,8 +203,7 @@ long hc_vcpu_op(struct pv_vcpu *v, const uint64_t a[6])
     case VCPUOP_down:
         if (who != v)
             return -XEN_EINVAL;
-        atomic_store(&v->up, false);
-        v->d->eng->halt(v->bc);
+        down(v);
         return 0;
     case VCPUOP_is_up: return atomic_load(&who->up);
     case VCPUOP_get_runstate_info:

@@ -41,7 +41,7 @@ Test(xen_mmu, no_writable_mapping_of_a_table)
     struct rig r = rig_new(1);
     const uint64_t tables[] = {l4(&r), l1_of(&r, rig_va(0))};
     for (unsigned i = 0; i < 2; i++) {
-        cr_assert_eq(rig_map(&r, FREE, tables[i] << 12 | PTE_P | PTE_W), -XEN_EINVAL);
+        cr_assert_eq(rig_map(&r, FREE, tables[i] << 12 | PTE_P | PTE_W), -XEN_EBUSY);
         cr_assert_eq(rig_map(&r, FREE, tables[i] << 12 | PTE_P), 0);
     }
     /* Nor by a hypercall that clears or copies. */
@@ -52,18 +52,23 @@ Test(xen_mmu, no_writable_mapping_of_a_table)
 Test(xen_mmu, no_frame_outside)
 {
     struct rig r = rig_new(1);
-    const uint64_t outside[] = {
-        r.d->nmfn, /* the hypervisor's descriptors, tables */
-        r.d->m2p_l3,
-        (r.d->hidden >> 12) + 512, /* the table of frames */
-        r.d->special - 1 + (1ull << 30),
-        PTE_FRAME >> 12,
+    const struct {
+        uint64_t mfn;
+        long code;
+    } outside[] = {
+        {r.d->nmfn, -XEN_EBUSY}, /* the hypervisor's descriptors, tables */
+        {r.d->m2p_l3, -XEN_EBUSY},
+        {(r.d->hidden >> 12) + 512, -XEN_EBUSY}, /* the table of frames */
+        {(r.d->hidden + r.d->hidden_len) >> 12, -XEN_EPERM},
+        {r.d->special - 1 + (1ull << 30), -XEN_EPERM},
+        {PTE_FRAME >> 12, -XEN_EINVAL},
     };
     for (unsigned i = 0; i < ARRAY_LEN(outside); i++) {
-        cr_assert_eq(rig_map(&r, FREE, outside[i] << 12 | PTE_P), -XEN_EPERM);
-        cr_assert_eq(rig_map(&r, FREE, outside[i] << 12 | PTE_P | PTE_W), -XEN_EPERM);
-        cr_assert_eq(rig_ext(&r, MMUEXT_PIN_L1_TABLE, outside[i]), -XEN_EINVAL);
-        cr_assert_eq(rig_update(&r, outside[i] << 12, 0), -XEN_EINVAL);
+        uint64_t at = outside[i].mfn << 12;
+        cr_assert_eq(rig_map(&r, FREE, at | PTE_P), outside[i].code);
+        cr_assert_eq(rig_map(&r, FREE, at | PTE_P | PTE_W), outside[i].code);
+        cr_assert_eq(rig_ext(&r, MMUEXT_PIN_L1_TABLE, outside[i].mfn), -XEN_EINVAL);
+        cr_assert_eq(rig_update(&r, at, 0), -XEN_EINVAL);
     }
     /* What is shared may be mapped, and may not become a table. */
     cr_assert_eq(rig_map(&r, FREE, r.d->special << 12 | PTE_P | PTE_W), 0);
@@ -85,7 +90,7 @@ Test(xen_mmu, a_table_is_not_writable_and_its_entries_count)
     cr_assert_eq(t[3] & PTE_U, PTE_U);
     cr_assert_eq(rig_ext(&r, MMUEXT_PIN_L1_TABLE, FREE), -XEN_EINVAL); /* is pinned */
     cr_assert_eq(rig_ext(&r, MMUEXT_PIN_L2_TABLE, FREE), -XEN_EINVAL);
-    cr_assert_eq(rig_map(&r, FREE, FREE << 12 | PTE_P | PTE_W), -XEN_EINVAL);
+    cr_assert_eq(rig_map(&r, FREE, FREE << 12 | PTE_P | PTE_W), -XEN_EBUSY);
     /* A frame with a writable mapping in it is no table. */
     cr_assert_eq(rig_protect(&r, FREE + 1), 0);
     cr_assert_eq(rig_ext(&r, MMUEXT_PIN_L1_TABLE, FREE + 1), -XEN_EINVAL);
@@ -147,8 +152,8 @@ Test(xen_mmu, domains_and_pointers)
     struct rig r = rig_new(1);
     const uint64_t other[6] = {r.at, 1, 0, 7}, wild[6] = {0x1234, 1, 0, DOMID_SELF};
     const uint64_t hv[6] = {HV_OWN_BASE, 1, 0, DOMID_SELF};
-    cr_assert_eq(hc_mmu_update(r.v, other), -XEN_EPERM);
-    cr_assert_eq(hc_mmuext_op(r.v, other), -XEN_EPERM);
+    cr_assert_eq(hc_mmu_update(r.v, other), -XEN_ESRCH);
+    cr_assert_eq(hc_mmuext_op(r.v, other), -XEN_ESRCH);
     cr_assert_eq(hc_mmu_update(r.v, wild), -XEN_EFAULT);
     cr_assert_eq(hc_mmuext_op(r.v, hv), -XEN_EFAULT);
     cr_assert_eq(rig_update(&r, FREE << 12 | MMU_MACHPHYS_UPDATE, 42), 0);
@@ -181,7 +186,7 @@ Test(xen_mmu, descriptors)
     cr_assert_eq(hc_update_descriptor(r.v, gate), -XEN_EINVAL);
     cr_assert_eq(hc_update_descriptor(r.v, data), 0);
     cr_assert_eq(gdt[3], 0x00cff3000000ffffull);
-    cr_assert_eq(rig_map(&r, FREE, FREE << 12 | PTE_P | PTE_W), -XEN_EINVAL);
+    cr_assert_eq(rig_map(&r, FREE, FREE << 12 | PTE_P | PTE_W), -XEN_EBUSY);
     const uint64_t many[6] = {r.at, 7169};
     cr_assert_eq(hc_set_gdt(r.v, many), -XEN_EINVAL);
     vc_close(r.vm);

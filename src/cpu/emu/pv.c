@@ -245,17 +245,24 @@ static void wait_flushed(const struct emu *t)
     }
 }
 
-static void flush_others(struct backend_cpu *bc, uint64_t mask)
+static void flush_mask(struct emu_vm *vm, uint64_t mask)
 {
-    struct emu *c = emu_of(bc);
-    struct emu_vm *vm = c->vm;
-    mask &= ~BIT64(c->index);
     for (unsigned i = 0; i < vm->ncpu; i++)
         if (mask >> i & 1 && vm->cpu[i])
             mail_post(vm->cpu[i]->mail, PEND_FLUSH);
     for (unsigned i = 0; i < vm->ncpu; i++)
         if (mask >> i & 1 && vm->cpu[i])
             wait_flushed(vm->cpu[i]);
+}
+
+static void flush_others(struct backend_cpu *bc, uint64_t mask)
+{
+    flush_mask(emu_of(bc)->vm, mask & ~BIT64(emu_of(bc)->index));
+}
+
+static void flush_all(struct backend_vm *bvm)
+{
+    flush_mask((struct emu_vm *)bvm, UINT64_MAX);
 }
 
 static void *ptr(struct backend_cpu *bc, uint64_t linear, enum pv_access access, uint64_t *gpa)
@@ -318,6 +325,7 @@ const struct pv_engine emu_pv = {
     .flush = flush,
     .flush_page = flush_page,
     .flush_others = flush_others,
+    .flush_all = flush_all,
     .ptr = ptr,
     .stored = stored,
     .halt = halt,
