@@ -7,6 +7,7 @@
 #include "../unit/xen_audit.h"
 #include "../unit/xen_image.h"
 #include "vm/vm.h"
+#include <sanitizer/lsan_interface.h>
 #include <xen/memory.h>
 #include <xen/sched.h>
 
@@ -44,7 +45,7 @@ static uint64_t frame(struct fuzz *f)
     const struct pv_domain *d = f->d;
     uint64_t n = take(f, 1);
     switch (n >> 4) {
-    default: return FREE + (n & 15);
+    default: return FREE + (n & 7);                  /* few, so that one step meets another's */
     case 8: return d->vcpu[0].kernel_mfn + (n & 15); /* the first tables */
     case 9: return d->special + (n & 7);
     case 10: return d->nmfn + (n & 7);
@@ -150,6 +151,20 @@ static void protect(struct fuzz *f)
     uint64_t mfn = frame(f);
     hypercall(f, __HYPERVISOR_update_va_mapping,
               (const uint64_t[]){rig_va(mfn), mfn << 12 | (take(f, 1) & 3), UVMF_INVLPG, 0, 0});
+}
+
+/* A table of one or two descriptors of any kind, and its registration. */
+static void descriptors(struct fuzz *f)
+{
+    uint64_t mfn = FREE + take(f, 1) % 8, attr = take(f, 2), n = take(f, 1);
+    const struct pv_page *p = &f->d->page[mfn];
+    if (p->refs && (!p->types || p->type == TYPE_WRITABLE))
+        ((uint64_t *)pv_frame_ptr(f->d, mfn))[n & 3] = attr << 40 | 0xffff;
+    if (n & 0x80)
+        hypercall(f, __HYPERVISOR_update_descriptor,
+                  (const uint64_t[]){mfn << 12 | (n & 0x3f), attr << 40 | take(f, 2), 0, 0, 0});
+    scratch(f)[0] = mfn;
+    hypercall(f, __HYPERVISOR_set_gdt, (const uint64_t[]){rig_va(SCRATCH), n * 2, 0, 0, 0});
 }
 
 static void first_state(struct fuzz *f)
@@ -285,7 +300,7 @@ static void check(const struct fuzz *f)
 
 static void step(struct fuzz *f)
 {
-    switch (take(f, 1) % 16) {
+    switch (take(f, 1) % 18) {
     case 0: any_hypercall(f); break;
     case 1: fill(f); break;
     case 2:
@@ -301,24 +316,52 @@ static void step(struct fuzz *f)
     case 12:
     case 13: run(f); break;
     case 14: pv_console_kick(f->d); break;
+    case 15:
+    case 16: descriptors(f); break;
     default: pv_hook_wake(f->d, 0); break;
     }
 }
 
+/* The partition stays, the domain is made anew. */
 static void open_domain(struct fuzz *f)
 {
+    static vc_vm *vm;
+    static vc_cpu *cpu;
     struct vc_vm_opts opts = {.size = sizeof opts, .engine = VC_ENGINE_INTERP};
     struct vc_pc_opts pc = {.size = sizeof pc, .ram = RAM, .cpus = 2};
     struct rig_image im = rig_image();
-    f->vm = vc_open("pv", &opts);
-    if (!f->vm || vc_pc(f->vm, &pc))
+    if (!vm) {
+        __lsan_disable(); /* some of it is reached from memory that is no heap's */
+        vm = vc_open("pv", &opts);
+        if (!vm || vc_pc(vm, &pc))
+            abort();
+        cpu = vc_cpu_new(vm, VC_MODE_RESET, 0);
+        if (!cpu || !vc_cpu_new(vm, VC_MODE_WAIT_SIPI, 0))
+            abort();
+        __lsan_enable();
+    }
+    if (rig_boot(vm, &im, sizeof im))
         abort();
-    f->cpu = vc_cpu_new(f->vm, VC_MODE_RESET, 0);
-    if (!f->cpu || !vc_cpu_new(f->vm, VC_MODE_WAIT_SIPI, 0) || rig_boot(f->vm, &im, sizeof im))
-        abort();
-    f->d = f->vm->pv;
+    f->vm = vm;
+    f->cpu = cpu;
+    f->d = vm->pv;
     f->v = &f->d->vcpu[0];
     sums(f, f->kept);
+}
+
+/* A guest that crashed or went down: the next step finds it up. */
+static void revive(struct fuzz *f)
+{
+    atomic_store(&f->vm->power, 0);
+    for (unsigned i = 0; i < 2; i++)
+        mail_clear(&f->vm->cpu[i]->mail, PEND_POWER | PEND_EVENT);
+    atomic_store(&f->v->up, true);
+    if (!f->v->kernel) {
+        uint64_t *g = f->d->eng->gprs(f->v->bc);
+        g[RSP] = f->v->kernel_sp = rig_va(SCRATCH + 1) + 2048;
+        f->v->callback[CB_SYSCALL].address = rig_va(CODE);
+        pv_hook_syscall(f->d, 0);
+    }
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -329,8 +372,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     while (f.n) {
         step(&f);
         check(&f);
+        revive(&f);
     }
-    if (vc_close(f.vm))
-        abort();
     return 0;
 }
