@@ -123,6 +123,12 @@ static void command(struct fake *f, struct in *in, struct net *link, uint32_t pr
     fake_send(f, 5);
 }
 
+static void fail(const char *what, unsigned n)
+{
+    fprintf(stderr, "fuzz_rings: %s (%u)\n", what, n);
+    abort();
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const struct block_ops disk_ops = {disk_io, disk_write, NULL, disk_discard, NULL};
@@ -132,6 +138,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static uint8_t sink;
     uint32_t prods[2] = {0, 0};
     struct fake *f = fake_new();
+    memset(disk, 0, sizeof disk); /* an input does the same each time */
     memset(f->granted + HIDDEN, 0, FAKE_PAGES - HIDDEN);
     memset(f->page[HIDDEN], 0x5a, 8 * 4096);
     /* Their threads stay. */
@@ -145,7 +152,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct blkback *blk = blkback_new(&f->front, b, 51712);
     struct netback *net = netback_new(&f->front, link, 0, mac);
     if (!b || !link || !blk || !net)
-        abort();
+        fail("the devices could not be made", 0);
     static const char *const say[][3] = {
         {"vbd/51712", "ring-ref", "1"},     {"vbd/51712", "event-channel", "3"},
         {"vif/0", "tx-ring-ref", "2"},      {"vif/0", "rx-ring-ref", "3"},
@@ -163,10 +170,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     blkback_free(blk);
     for (unsigned i = 0; i < 8 * 4096; i++) {
         if (f->page[HIDDEN + i / 4096][i % 4096] != 0x5a)
-            abort();
+            fail("a page that was not granted is written", i / 4096);
     }
     if (fake_leaks(f))
-        abort();
+        fail("grants or ports are held, or were given back twice", fake_leaks(f));
     fake_free(f);
     return 0;
 }

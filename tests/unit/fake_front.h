@@ -55,7 +55,7 @@ static inline void fake_unmap(void *ctx, uint32_t ref, bool write, uint64_t gpa)
 static inline int fake_connect(void *ctx, uint32_t port, void (*fn)(void *ud), void *ud)
 {
     struct fake *f = ctx;
-    if (port >= FAKE_PORTS || f->fn[port])
+    if (!port || port >= FAKE_PORTS || f->fn[port]) /* port 0 is never anyone's */
         return -22;
     f->fn[port] = fn;
     f->ud[port] = ud;
