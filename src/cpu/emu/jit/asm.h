@@ -103,7 +103,7 @@ struct hmem {
     int base, index; /* host registers; -1: none */
     unsigned scale;  /* shift count of the index */
     int32_t disp;
-    bool gs; /* gs:[disp]: no base, no index */
+    bool gs; /* in GS */
 };
 
 /* The REX.X and REX.B bits it asks for. */

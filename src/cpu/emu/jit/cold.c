@@ -46,6 +46,7 @@ struct cold *trans_cold_new(struct trans *t, unsigned i, enum cold_kind kind)
     struct cold *k = &t->cold[t->ncold++];
     *k = (struct cold){.insn = i,
                        .kind = kind,
+                       .slot = JIT_NO_SLOT,
                        .flags = t->flags,
                        .rm = t->rm,
                        .simd = t->simd,
@@ -105,6 +106,20 @@ static void put_where(struct trans *t, const struct cold *k)
     }
 }
 
+/* r11 is the base address less the page's start. Is it in the other page? */
+static void put_other(struct trans *t, const struct cold *k)
+{
+    struct asmbuf *a = &t->a;
+    gs_op(a, true, 0x03, H_R11, JIT_SLOT_OFF(k->slot, start));
+    gs_op(a, true, 0x2b, H_R11, JIT_OTHER_OFF(k->slot, start));
+    gs_op(a, true, 0x3b, H_R11, JIT_OTHER_OFF(k->slot, lim));
+    uint8_t *neither = jump_cc(a, 3, NULL); /* jae */
+    mov_imm64(a, H_R10, JIT_SLOT_OFF(k->slot, start));
+    call_to(a, t->gates->other);
+    jump_to(a, k->back);
+    patch_here(a, neither);
+}
+
 static void put_cold(struct trans *t, const struct cold *k)
 {
     struct asmbuf *a = &t->a;
@@ -124,6 +139,8 @@ static void put_cold(struct trans *t, const struct cold *k)
         trans_exit(t, k->insn + 1, t->insn[k->insn].op.disp, t->insn[k->insn].live_taken);
         break;
     case COLD_FILL:
+        if (k->slot != JIT_NO_SLOT)
+            put_other(t, k);
         put_linear(t, &k->m, H_R10, k->m.disp);
         put_site(t, k);
         call_to(a, t->gates->fill);

@@ -28,7 +28,8 @@ static void log_flush(struct emu *c, struct jit_log *log, uint8_t bit)
     if (!log->n)
         return;
     for (unsigned i = 0; i < log->n; i++) {
-        jit_slot(c, log->at[i])->lim = 0;
+        struct jit_slot *slot = jit_slot(c, log->at[i]);
+        slot->now.lim = slot->other.lim = 0;
         c->slot_logs->in[log->at[i]] &= (uint8_t)~bit;
     }
     log->n = 0;
@@ -159,9 +160,10 @@ uint32_t jit_do_fill(struct emu *c, struct jit_site *s, uint64_t sum)
     /* narrow.c counts on one page in 32-bit code. */
     uint64_t size = how & TLB_WHOLE && s->page_mask == PAGE_MASK_4K ? SIZE_2M : 4096;
     note(c, s->slot, lin, how);
-    slot->start = (lin & ~(size - 1)) - (lin - sum) - (uint64_t)(int64_t)s->bias;
-    slot->lim = size - s->span + 1;
-    slot->addend = c->fill_addend = e->addend + (lin - sum);
-    slot->code = s->write ? c->tlb->wx[i].code : NULL;
+    slot->other = slot->now;
+    slot->now.start = (lin & ~(size - 1)) - (lin - sum) - (uint64_t)(int64_t)s->bias;
+    slot->now.lim = size - s->span + 1;
+    slot->now.addend = c->fill_addend = e->addend + (lin - sum);
+    slot->now.code = s->write ? c->tlb->wx[i].code : NULL;
     return 1;
 }

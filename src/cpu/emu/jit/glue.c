@@ -151,10 +151,10 @@ static void slot_stored(struct emu *c, const struct jit_slot *slot, uint64_t lin
     uint64_t lines = (hi == 63 ? UINT64_MAX : BIT64(hi + 1) - 1) & ~(BIT64(lo) - 1), gpa;
     if (!size)
         lines = UINT64_MAX; /* anywhere in the page */
-    if (!(atomic_load(slot->code) & lines))
+    if (!(atomic_load(slot->now.code) & lines))
         return;
     c->stats.smc++;
-    if (mem_of_code_word(c->env->mem, slot->code, &gpa))
+    if (mem_of_code_word(c->env->mem, slot->now.code, &gpa))
         code_hit(c->vm, gpa, lines);
 }
 

@@ -32,6 +32,8 @@ struct jit_gates {
     const uint8_t *fill;        /* r11: struct jit_site, r10 linear; called. Comes back with
                                    the page's addend in r11; else is a callout that comes
                                    back GATE_SKIP bytes further */
+    const uint8_t *other;       /* r10: where a slot is from GS on; called. Its pages change
+                                   places; r11: the addend of what is the first one now */
     const uint8_t *stored;      /* after a store to a page with code: r11 site, r10 linear */
     const uint8_t *simd_on;     /* r11 site: vectors into the host registers, when allowed */
     const uint8_t *simd_resume; /* again, after a call of C; they were allowed before */
@@ -43,20 +45,27 @@ struct jit_gates {
 };
 #define GATE_SKIP 5 /* a jump */
 
-/* What a page check remembers of the page that it saw last, in each vCPU. A base
+/* What a page check remembers, in each vCPU, of the page that it saw last. A base
  * address less `start` is below `lim` when all that the check stands for lies in
  * the page. All zero: no page. */
-struct jit_slot {
+struct jit_seen_page {
     uint64_t start, lim;
     uint64_t addend;        /* host pointer = linear + addend */
     _Atomic uint64_t *code; /* of a page for writing: its word of lines with code */
+};
+/* And of another one, which is asked when that fails: places go to and fro. */
+struct jit_slot {
+    struct jit_seen_page now, other;
 };
 /* They follow struct emu, so that code reaches them through GS. */
 #define JIT_SLOTS     (1u << 18)
 #define JIT_SLOTS_OFF ((sizeof(struct emu) + 63) & ~(size_t)63)
 #define JIT_SLOT_OFF(n, field)                                                                     \
     ((uint32_t)(JIT_SLOTS_OFF + (size_t)(n) * sizeof(struct jit_slot) +                            \
-                offsetof(struct jit_slot, field)))
+                offsetof(struct jit_slot, now.field)))
+/* The same of the other page. */
+#define JIT_OTHER_OFF(n, field)                                                                    \
+    (JIT_SLOT_OFF(n, field) + (uint32_t)offsetof(struct jit_slot, other))
 #define JIT_NO_SLOT UINT32_MAX
 static inline struct jit_slot *jit_slot(struct emu *c, uint32_t n)
 {
@@ -179,7 +188,7 @@ void jit_slots_flush(struct emu *c, bool global_too);
 void jit_slots_flush_page(struct emu *c, uint64_t lin);
 /* Did checks at this instruction miss so often, each within so many instructions of the
  * one before, that they shall not remember but go through the soft TLB? */
-#define JIT_SCATTER_INSNS 160u
+#define JIT_SCATTER_INSNS 1000u
 #define JIT_SCATTER_TIMES 24u
 static inline bool jit_site_scattered(const struct jit_site *s)
 {

@@ -262,6 +262,25 @@ static void emit_call_c(struct asmbuf *a, uint64_t fn, const uint8_t *leave, con
     jump_to(a, leave);
 }
 
+/* The pages of the slot at gs:[r10] change places. The addend is last, for r11. */
+static void emit_other(struct asmbuf *a)
+{
+    static const uint8_t fields[] = {
+        offsetof(struct jit_seen_page, start), offsetof(struct jit_seen_page, lim),
+        offsetof(struct jit_seen_page, code), offsetof(struct jit_seen_page, addend)};
+    push_pop(a, 0x50, H_RAX);
+    for (unsigned i = 0; i < ARRAY_LEN(fields); i++) {
+        struct hmem now = {H_R10, -1, 0, fields[i], true}, other = now;
+        other.disp += (int32_t)offsetof(struct jit_slot, other);
+        hmem_op(a, 0x8b, H_RAX, &now);
+        hmem_op(a, 0x8b, H_R11, &other);
+        hmem_op(a, 0x89, H_R11, &now);
+        hmem_op(a, 0x89, H_RAX, &other);
+    }
+    push_pop(a, 0x58, H_RAX);
+    put8(a, 0xc3);
+}
+
 /* fill: C that uses general registers only, so that only those it may change are
  * saved. r11 is the site, or the answer. */
 static void emit_fill(struct asmbuf *a, const uint8_t *callout, const uint8_t *save,
@@ -360,6 +379,8 @@ static void emit_gates(struct jit *jit, bool avx)
     s->simd_resume = load;
     s->fill = here(&a);
     emit_fill(&a, s->callout, save, load);
+    s->other = here(&a);
+    emit_other(&a);
     s->poll = here(&a);
     emit_poll(&a, s->leave_r10);
     s->simd_on = here(&a);

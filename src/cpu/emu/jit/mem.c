@@ -143,6 +143,8 @@ static struct cold *check_slot(struct trans *t, unsigned i, const struct access 
     gs_op(a, true, 0x3b, H_R11, JIT_SLOT_OFF(slot, lim));
     k->from = jump_cc(a, 3, NULL); /* jae */
     gs_load(a, H_R11, JIT_SLOT_OFF(slot, addend));
+    if (!k->from2) /* from there the address is not known yet */
+        k->slot = slot;
     return k;
 }
 

@@ -7,7 +7,7 @@
 
 #define SITE_OFF(field) ((uint8_t)offsetof(struct jit_site, field))
 _Static_assert(offsetof(struct jit_site, op) < 128 && TLB_R == 0 && TLB_W == 1 &&
-                   offsetof(struct tlb_set, e) == 0 && sizeof(struct jit_slot) == 32 &&
+                   offsetof(struct tlb_set, e) == 0 && sizeof(struct jit_slot) == 64 &&
                    offsetof(struct jit_site, seg) == offsetof(struct jit_site, align) + 1,
                "what emit_refill counts on");
 #define TLB_AT(field, kind) /* beside e[kind], at its stride */                                    \
@@ -116,8 +116,12 @@ void emit_refill(struct asmbuf *a)
     patch_here(a, small);
     /* the slot */
     put8(a, 0x41), put8(a, 0x8b), put8(a, 0x7b), put8(a, SITE_OFF(slot)); /* mov edi, slot */
-    put8(a, 0x48), put8(a, 0xc1), put8(a, 0xe7), put8(a, 5);              /* shl rdi, 5 */
+    put8(a, 0x48), put8(a, 0xc1), put8(a, 0xe7), put8(a, 6);              /* shl rdi, 6 */
     gs_op(a, true, 0x03, H_RDI, EMU_OFF(self));
+    for (unsigned i = 0; i < sizeof(struct jit_seen_page); i += 8) {
+        mem_op(a, 0x8b, H_RAX, H_RDI, (int32_t)(JIT_SLOT_OFF(0, start) + i));
+        mem_op(a, 0x89, H_RAX, H_RDI, (int32_t)(JIT_OTHER_OFF(0, start) + i));
+    }
     put_sum_page(a, H_RSI);
     reg_op(a, 0x29, H_RDX, H_RSI); /* sub rdx, rsi: by how much the sum is off */
     put8(a, 0x49), put8(a, 0x63), put8(a, 0x43), put8(a, SITE_OFF(bias)); /* movsxd rax */

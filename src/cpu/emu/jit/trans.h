@@ -120,6 +120,7 @@ struct cold {
     const uint8_t *after;  /* and after the whole instruction */
     struct jit_site *site;
     struct access m; /* FILL, STORED: what is accessed */
+    uint32_t slot;   /* FILL: whose pages failed, or JIT_NO_SLOT */
     enum cold_ip ip; /* POLL, MISS: where to leave to */
     int64_t off;
     unsigned insn;
