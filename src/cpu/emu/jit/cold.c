@@ -106,11 +106,11 @@ static void put_where(struct trans *t, const struct cold *k)
     }
 }
 
-/* r11 is the base address less the page's start. Is it in the other page? */
+/* Is it in the other page? The check's r11 is gone: flags may have been saved since. */
 static void put_other(struct trans *t, const struct cold *k)
 {
     struct asmbuf *a = &t->a;
-    gs_op(a, true, 0x03, H_R11, JIT_SLOT_OFF(k->slot, start));
+    put_linear(t, &k->m, H_R11, 0);
     gs_op(a, true, 0x2b, H_R11, JIT_OTHER_OFF(k->slot, start));
     gs_op(a, true, 0x3b, H_R11, JIT_OTHER_OFF(k->slot, lim));
     uint8_t *neither = jump_cc(a, 3, NULL); /* jae */
