@@ -189,6 +189,24 @@ static const uint8_t long_nm_flags[] = {
     0x0f, 0x22, 0xc2,             /* 1018: mov %rdx,%cr0 */
     0xeb, 0xe8,                   /* 101b: jmp 1005 */
 };
+/* One place adds to three pages by turns, R10 being how far two of them are apart. The
+ * flags before it only a fault would show. */
+static const uint8_t long_three_pages[] = {
+    0x41, 0xba, 0x00, 0x30, 0x00, 0x00, /* 1000: mov $0x3000,%r10d */
+    0xb9, 0x64, 0x00, 0x00, 0x00,       /* 1006: mov $0x64,%ecx */
+    0xb8, 0x00, 0x30, 0x04, 0x00,       /* 100b: mov $0x43000,%eax */
+    0xe8, 0x19, 0x00, 0x00, 0x00,       /* 1010: call 102e */
+    0xb8, 0x00, 0x00, 0x04, 0x00,       /* 1015: mov $0x40000,%eax */
+    0xe8, 0x0f, 0x00, 0x00, 0x00,       /* 101a: call 102e */
+    0xb8, 0x00, 0x60, 0x04, 0x00,       /* 101f: mov $0x46000,%eax */
+    0xe8, 0x05, 0x00, 0x00, 0x00,       /* 1024: call 102e */
+    0xff, 0xc9,                         /* 1029: dec %ecx */
+    0x75, 0xde,                         /* 102b: jne 100b */
+    0xf4,                               /* 102d: hlt */
+    0x4c, 0x29, 0xd7,                   /* 102e: sub %r10,%rdi */
+    0x48, 0x83, 0x00, 0x01,             /* 1031: addq $0x1,(%rax) */
+    0xc3,                               /* 1035: ret */
+};
 static const uint8_t long_nm[] = {
     0x0f, 0x20, 0xc0,       /* 1000: mov %cr0,%rax */
     0x48, 0x83, 0xc8, 0x08, /* 1003: or $0x8,%rax */
@@ -397,6 +415,11 @@ static const struct snippet list[] = {
      .parts = {CODE(0x1000, long_nm_flags)},
      FAULT(E_NM, 0, 0x100a),
      .mem = {{K_START_SP - 0x18, 1, 0x97}}},
+    {.name = "long: three pages by turns",
+     KIT,
+     .parts = {CODE(0x1000, long_three_pages),
+               DATA(K_PT + 0x46 * 8, "\x03\x00\x05\x00\x00\x00\x00\x00")},
+     .mem = {{0x40000, 8, 100}, {0x43000, 8, 100}, {0x50000, 8, 100}}},
     {.name = "long: x87 division by zero",
      KIT,
      .parts = {CODE(0x1000, long_mf), DATA(0x8000, "\x7b\x03")},
