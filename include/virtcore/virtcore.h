@@ -11,6 +11,7 @@
 #include "dev.h"
 #include "disk.h"
 #include "pc.h"
+#include "sched.h"
 #include "vm.h"
 #include "xenstore.h"
 

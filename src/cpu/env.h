@@ -45,15 +45,16 @@ struct cpu_env {
 };
 
 /* Bits of the pending word. */
-#define PEND_KICK 0x01u
-#define PEND_IRQ 0x02u   /* the interrupt controller has a vector for this CPU */
-#define PEND_NMI 0x04u
-#define PEND_INIT 0x08u
-#define PEND_SIPI 0x10u  /* vector in sipi_vector */
-#define PEND_FLUSH 0x20u /* memory map or traps changed: drop translations */
-#define PEND_POWER 0x40u /* the machine goes down: leave with VC_EXIT_POWER */
-#define PEND_STOP 0x80u  /* leave at the next boundary (stop the world) */
-#define PEND_TIME 0x100u /* the time budget is used up */
+#define PEND_KICK  0x01u
+#define PEND_IRQ   0x02u /* the interrupt controller has a vector for this CPU */
+#define PEND_NMI   0x04u
+#define PEND_INIT  0x08u
+#define PEND_SIPI  0x10u  /* vector in sipi_vector */
+#define PEND_FLUSH 0x20u  /* memory map or traps changed: drop translations */
+#define PEND_POWER 0x40u  /* the machine goes down: leave with VC_EXIT_POWER */
+#define PEND_STOP  0x80u  /* leave at the next boundary (stop the world) */
+#define PEND_TIME  0x100u /* the time budget is used up */
+#define PEND_TURN  0x400u /* another's turn, or its own: leave with VC_EXIT_NONE */
 #define PEND_EVENT 0x200u /* for the hooks of a paravirtual guest: pv_engine.h */
 
 /* The part of a vCPU that other threads touch. */

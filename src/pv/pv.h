@@ -43,6 +43,9 @@ struct pv_domain *pv_new(const struct pv_host *host, const struct vc_boot_opts *
 void pv_free(struct pv_domain *d);
 /* The vCPU is freed: nobody reaches it any more. VM paused. */
 void pv_cpu_gone(struct pv_domain *d, unsigned cpu);
+/* It wants to run and is kept waiting, or no longer is: its runstate says so. On the
+ * vCPU's thread. */
+void pv_cpu_waits(struct pv_domain *d, unsigned cpu, bool waits);
 
 /* ---- the console (console.c). Any thread. ------------------------------------------ */
 

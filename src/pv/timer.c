@@ -144,14 +144,32 @@ static void run_publish(struct pv_vcpu *v)
     }
 }
 
-void pv_runstate_set(struct pv_vcpu *v, int state)
+/* With run_lock. */
+static void run_change(struct pv_vcpu *v, int state)
 {
-    pthread_mutex_lock(&v->run_lock);
     uint64_t now = pv_system_time(v->d);
     v->run.time[v->run.state] += now - v->run.state_entry_time;
     v->run.state_entry_time = now;
     v->run.state = state;
     run_publish(v);
+}
+
+void pv_runstate_set(struct pv_vcpu *v, int state)
+{
+    pthread_mutex_lock(&v->run_lock);
+    run_change(v, state);
+    pthread_mutex_unlock(&v->run_lock);
+}
+
+void pv_cpu_waits(struct pv_domain *d, unsigned cpu, bool waits)
+{
+    if (cpu >= d->host.ncpu || !d->vcpu[cpu].bc)
+        return;
+    struct pv_vcpu *v = &d->vcpu[cpu];
+    pthread_mutex_lock(&v->run_lock);
+    /* One that sleeps or is down does not wait for a host CPU. */
+    if (v->run.state == (waits ? RUNSTATE_running : RUNSTATE_runnable))
+        run_change(v, waits ? RUNSTATE_runnable : RUNSTATE_running);
     pthread_mutex_unlock(&v->run_lock);
 }
 

@@ -83,6 +83,7 @@ void cpu_destroy(struct vc_cpu *cpu)
         vm_pv_cpu_gone(vm, cpu->index);
     if (vm->irq)
         irqchip_del_cpu(vm->irq, cpu->index);
+    sched_forget(cpu);
     if (cpu->bcpu)
         vm->be->cpu_free(cpu->bcpu);
     free(cpu);
@@ -297,15 +298,20 @@ int cpu_run_engine(struct vc_cpu *cpu, const struct vc_budget *budget)
     uint64_t start = host_now_ns();
     struct vc_budget left = budget ? *budget : (struct vc_budget){0};
     int rc;
-    cpu->depth++;
+    if (!cpu->depth++)
+        sched_enter(cpu);
     cpu->callback_rc = 0;
     do {
+        if (cpu->sched.sched)
+            sched_wait(cpu, cpu->limit ? cpu->limit->deadline_ns : 0);
         if (cpu->limit)
             left = limit_left(cpu, cpu->limit);
         rc = vm->be->run(cpu->bcpu, &left, &cpu->exit);
-    } while (!rc && !(rc = hcall_exit(cpu)));
+    } while (!rc && (cpu->exit.kind == VC_EXIT_NONE || !(rc = hcall_exit(cpu))));
     if (rc > 0)
         rc = 0;
+    if (cpu->depth == 1)
+        sched_leave(cpu);
     if (cpu->depth == 1)
         atomic_fetch_add_explicit(&cpu->run_ns, host_now_ns() - start, memory_order_relaxed);
     finish_exit(cpu, rc);
@@ -320,11 +326,11 @@ static int run_locked(struct vc_cpu *cpu, const struct vc_budget *budget, struct
         return rc;
     take_answer(cpu, exit);
     struct run_limit limit;
-    bool calls = vm_has_hcall(cpu->vm);
-    if (calls)
+    bool again = vm_has_hcall(cpu->vm) || cpu->sched.sched; /* may enter more than once */
+    if (again)
         cpu_limit_push(cpu, budget, &limit);
     rc = cpu_run_engine(cpu, budget);
-    if (calls)
+    if (again)
         cpu_limit_pop(cpu);
     struct vc_exit seen = cpu->exit;
     if (cpu->answered)

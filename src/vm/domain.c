@@ -77,6 +77,12 @@ void vm_pv_cpu_gone(struct vc_vm *vm, unsigned cpu)
     pv_cpu_gone(vm->pv, cpu);
 }
 
+void vm_pv_waits(struct vc_vm *vm, unsigned cpu, bool waits)
+{
+    if (vm->pv)
+        pv_cpu_waits(vm->pv, cpu, waits);
+}
+
 void vm_pv_down(struct vc_vm *vm)
 {
     pv_console_down(vm->pv);
@@ -108,6 +114,11 @@ void vm_pv_free(struct vc_vm *vm)
 void vm_pv_cpu_gone(struct vc_vm *vm, unsigned cpu)
 {
     (void)vm, (void)cpu;
+}
+
+void vm_pv_waits(struct vc_vm *vm, unsigned cpu, bool waits)
+{
+    (void)vm, (void)cpu, (void)waits;
 }
 
 void vm_pv_down(struct vc_vm *vm)

@@ -15,6 +15,7 @@
 #include "../cpu/backend.h"
 #include "../io/pc.h"
 #include "../mmu/mem.h"
+#include "sched.h"
 #include <pthread.h>
 #include <stdatomic.h>
 #include <virtcore/virtcore.h>
@@ -106,6 +107,7 @@ struct vc_cpu {
     unsigned calls;                /* vc_call on the stack */
     unsigned depth;                /* runs of the engine on the stack */
     _Atomic uintptr_t runner;      /* the thread whose stack has the frames; 0: none */
+    struct sched_member sched;
 };
 
 /* When a run has to end, over all the times that it enters the engine. */
@@ -205,6 +207,8 @@ void vm_attached_free(struct vc_vm *vm);
 int vm_pv_boot(struct vc_vm *vm, const struct vc_boot_opts *opts);
 void vm_pv_free(struct vc_vm *vm);
 void vm_pv_cpu_gone(struct vc_vm *vm, unsigned cpu);
+/* It wants to run, but it is not its turn. */
+void vm_pv_waits(struct vc_vm *vm, unsigned cpu, bool waits);
 void vm_pv_down(struct vc_vm *vm);
 long vm_pv_serial_in(struct vc_vm *vm, const void *bytes, size_t n);
 int vm_pv_serial_wait(struct vc_vm *vm, int timeout_ms);

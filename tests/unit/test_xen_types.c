@@ -3,6 +3,7 @@
  * have already, answers as Xen 4.17 does. And who holds a frame while others want it. */
 #include "xen_rig.h"
 #include <pthread.h>
+#include <unistd.h>
 #include <xen/memory.h>
 
 enum { AT_L1 = 0x300, AT_L2, AT_L3, AT_L4, AT_GDT, AT_DATA, AT_LEAF, AT_WINDOW, AT_LIST };
@@ -343,6 +344,29 @@ Test(xen_types, runstate_is_not_written_to_a_place_of_before)
         cr_assert_eq(rig_map(&r, AT_DATA, (uint64_t)AT_DATA << 12 | PTE_P | PTE_W), 0);
     }
     pthread_join(t, NULL);
+    vc_close(r.vm);
+}
+
+/* Kept from running by a scheduler, but not one that sleeps. */
+Test(xen_types, waiting_for_a_turn_is_runnable)
+{
+    struct rig r = rig_new(1);
+    struct vcpu_runstate_info a, b, c;
+    pv_runstate_set(r.v, RUNSTATE_running);
+    pv_cpu_waits(r.d, 0, true);
+    pv_runstate_get(r.v, &a);
+    cr_expect_eq(a.state, RUNSTATE_runnable);
+    usleep(2000);
+    pv_cpu_waits(r.d, 0, false);
+    pv_runstate_get(r.v, &b);
+    cr_expect_eq(b.state, RUNSTATE_running);
+    cr_expect_geq(b.time[RUNSTATE_runnable] - a.time[RUNSTATE_runnable], 2000000);
+    pv_runstate_set(r.v, RUNSTATE_blocked);
+    pv_cpu_waits(r.d, 0, true);
+    pv_cpu_waits(r.d, 0, false);
+    pv_runstate_get(r.v, &c);
+    cr_expect_eq(c.state, RUNSTATE_blocked);
+    pv_cpu_waits(r.d, 1, true); /* there is none */
     vc_close(r.vm);
 }
 

@@ -126,6 +126,37 @@ class TestRun(Guest):
 
 
 
+class TestScheduler(Guest):
+    def test_turns(self):
+        first = min(os.sched_getaffinity(0))
+        if first > 63:
+            self.skipTest("no host CPU of the first 64")
+        with virtcore.Scheduler(1 << first, 0.001) as sched:
+            cpus = [self.cpu(b"\xeb\xfe"), None]
+            other = virtcore.Vm(BACKEND)
+            other.map(0x1000, 0x1000)
+            other.write(0x1000, b"\xeb\xfe")
+            cpus[1] = other.cpu(Mode.LONG64, 0x1000)
+            for cpu in cpus:
+                sched.set(cpu, weight=512, pin=1 << first)
+            threads = [threading.Thread(target=cpu.run) for cpu in cpus]
+            for t in threads:
+                t.start()
+            while min(sched.time(cpu).turns for cpu in cpus) < 3:
+                time.sleep(0.001)
+            for cpu in cpus:
+                cpu.kick()
+            for t in threads:
+                t.join()
+            self.assertGreater(sched.time(cpus[0]).ran, 0)
+            self.assertGreater(sched.time(cpus[0]).waited, 0)
+            with self.assertRaises(virtcore.VcError) as caught:
+                sched.close()
+            self.assertEqual(caught.exception.name, "VC_EBUSY")
+            other.close()
+            sched.remove(cpus[0])
+
+
 class TestTraps(Guest):
     def test_port_trap(self):
         seen = []

@@ -155,7 +155,19 @@ class BootOpts(Sized):
                 ("cmdline", c_char_p)]
 
 
-_VM = _CPU = c_void_p
+class SchedOpts(Sized):
+    _fields_ = [("size", c_size_t), ("host_cpus", u64), ("slice_us", u32)]
+
+
+class SchedShare(Sized):
+    _fields_ = [("size", c_size_t), ("weight", u32), ("cap", u32), ("pin", u64)]
+
+
+class SchedTime(Sized):
+    _fields_ = [("size", c_size_t), ("ran_ns", u64), ("waited_ns", u64), ("turns", u64)]
+
+
+_VM = _CPU = _SCHED = c_void_p
 _PROTOTYPES: dict[str, tuple[object, list[object]]] = {
     "vc_errmsg": (c_char_p, []),
     "vc_errcode": (c_int, []),
@@ -212,6 +224,11 @@ _PROTOTYPES: dict[str, tuple[object, list[object]]] = {
     "vc_inject_exception": (c_int, [_CPU, u8, u32, u64]),
     "vc_single_step": (c_int, [_CPU, c_int]),
     "vc_cpu_stats": (c_int, [_CPU, POINTER(Stats)]),
+    "vc_sched_new": (_SCHED, [POINTER(SchedOpts)]),
+    "vc_sched_free": (c_int, [_SCHED]),
+    "vc_sched_set": (c_int, [_SCHED, _CPU, POINTER(SchedShare)]),
+    "vc_sched_remove": (c_int, [_SCHED, _CPU]),
+    "vc_sched_time": (c_int, [_SCHED, _CPU, POINTER(SchedTime)]),
 }
 
 

@@ -84,8 +84,8 @@ void emu_mode_changed(struct emu *c)
         c->tlb = &c->tlbs->cur->set[tlb_priv(c)];
     }
 
-    c->pend_mask =
-        PEND_KICK | PEND_INIT | PEND_SIPI | PEND_FLUSH | PEND_POWER | PEND_STOP | PEND_TIME;
+    c->pend_mask = PEND_KICK | PEND_INIT | PEND_SIPI | PEND_FLUSH | PEND_POWER | PEND_STOP |
+                   PEND_TIME | PEND_TURN;
     if (!c->shadow) {
         c->pend_mask |= PEND_EVENT;
         if (!c->nmi_masked)

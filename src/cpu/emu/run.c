@@ -232,6 +232,10 @@ static void take_pending(struct emu *c)
         mail_clear(c->mail, PEND_TIME);
         emu_exit(c, VC_EXIT_BUDGET, false);
     }
+    if (p & PEND_TURN) {
+        mail_clear(c->mail, PEND_TURN);
+        emu_exit(c, VC_EXIT_NONE, false);
+    }
     take_flush(c, p);
     if (p & PEND_STOP)
         mail_clear(c->mail, PEND_STOP);

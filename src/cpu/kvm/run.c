@@ -78,7 +78,8 @@ int kvm_failed(struct kvm_cpu *c, uint32_t reason, const char *why)
 /* ---- KVM_RUN --------------------------------------------------------------------------- */
 
 #define WAITS                                                                                      \
-    (PEND_KICK | PEND_IRQ | PEND_NMI | PEND_INIT | PEND_SIPI | PEND_POWER | PEND_STOP | PEND_TIME)
+    (PEND_KICK | PEND_IRQ | PEND_NMI | PEND_INIT | PEND_SIPI | PEND_POWER | PEND_STOP | PEND_TIME | \
+     PEND_TURN)
 
 /* Whether something came that has to be looked at before the guest goes on. */
 static bool something_waits(const struct kvm_cpu *c)
@@ -243,6 +244,10 @@ static int take_pending(struct kvm_cpu *c, bool *again)
     if (p & PEND_TIME) {
         mail_clear(c->mail, PEND_TIME);
         return leave(c, VC_EXIT_BUDGET);
+    }
+    if (p & PEND_TURN) {
+        mail_clear(c->mail, PEND_TURN);
+        return leave(c, VC_EXIT_NONE);
     }
     if (p & (PEND_STOP | PEND_FLUSH))
         mail_clear(c->mail, PEND_STOP | PEND_FLUSH); /* enter() waits */
