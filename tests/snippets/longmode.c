@@ -207,6 +207,21 @@ static const uint8_t long_three_pages[] = {
     0x48, 0x83, 0x00, 0x01,             /* 1031: addq $0x1,(%rax) */
     0xc3,                               /* 1035: ret */
 };
+/* A loop with two ends; by the second it goes on in another page. */
+static const uint8_t long_two_ends[] = {
+    0xb9, 0x00, 0x0a, 0x00, 0x00,       /* 1000: mov $0xa00,%ecx */
+    0xbe, 0x00, 0x00, 0x04, 0x00,       /* 1005: mov $0x40000,%esi */
+    0xb8, 0x3f, 0x00, 0x00, 0x00,       /* 100a: mov $0x3f,%eax */
+    0xff, 0xc9,                         /* 100f: dec %ecx */
+    0x78, 0x16,                         /* 1011: js 1029 */
+    0x48, 0x83, 0x44, 0xc6, 0x08, 0x01, /* 1013: addq $0x1,0x8(%rsi,%rax,8) */
+    0x48, 0x83, 0xe8, 0x01,             /* 1019: sub $0x1,%rax */
+    0x79, 0xf0,                         /* 101d: jns 100f */
+    0x48, 0x8b, 0x36,                   /* 101f: mov (%rsi),%rsi */
+    0xb8, 0x3f, 0x00, 0x00, 0x00,       /* 1022: mov $0x3f,%eax */
+    0xeb, 0xe6,                         /* 1027: jmp 100f */
+    0xf4,                               /* 1029: hlt */
+};
 static const uint8_t long_nm[] = {
     0x0f, 0x20, 0xc0,       /* 1000: mov %cr0,%rax */
     0x48, 0x83, 0xc8, 0x08, /* 1003: or $0x8,%rax */
@@ -420,6 +435,12 @@ static const struct snippet list[] = {
      .parts = {CODE(0x1000, long_three_pages),
                DATA(K_PT + 0x46 * 8, "\x03\x00\x05\x00\x00\x00\x00\x00")},
      .mem = {{0x40000, 8, 100}, {0x43000, 8, 100}, {0x50000, 8, 100}}},
+    {.name = "long: a loop with two ends",
+     KIT,
+     .parts = {CODE(0x1000, long_two_ends),
+               DATA(K_PT + 0x46 * 8, "\x03\x00\x05\x00\x00\x00\x00\x00"),
+               DATA(0x40000, "\x00\x60\x04"), DATA(0x50000, "\x00\x00\x04")},
+     .mem = {{0x40008, 8, 20}, {0x40200, 8, 20}, {0x50008, 8, 20}, {0x50200, 8, 20}}},
     {.name = "long: x87 division by zero",
      KIT,
      .parts = {CODE(0x1000, long_mf), DATA(0x8000, "\x7b\x03")},

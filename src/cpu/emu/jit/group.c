@@ -244,11 +244,12 @@ static void find_access(struct tinsn *ti)
 #define STEP_MAX 512 /* bytes a turn */
 
 /* Instruction i goes back to the block's start. Which accesses before it advance
- * by constants? */
+ * by constants? Of several such, the last one is the loop's end. */
 static void find_steps(struct trans *t, const struct groups *g, unsigned i)
 {
     for (unsigned n = 0; n < i; n++) {
         struct tinsn *ti = &t->insn[n];
+        ti->steps = false;
         if (!ti->has_access || ti->lead >= 0 || ti->slot == JIT_NO_SLOT || !ti->invariant)
             continue;
         struct value base = value_of(g, ti->m.base), index = value_of(g, ti->m.index);
