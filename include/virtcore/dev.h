@@ -16,7 +16,18 @@
 extern "C" {
 #endif
 
-enum vc_space { VC_SPACE_PORT = 0, VC_SPACE_MMIO = 1 };
+enum vc_space {
+    VC_SPACE_PORT = 0,
+    VC_SPACE_MMIO = 1,
+    /* Of traps and devices' ranges only: the same, but writes may be told late, many at
+     * once, so that the guest need not be left for each: kvm has the kernel collect them.
+     * They come in their order, before any other access is told and before vc_run()
+     * returns (a kick makes it); so not for writes that the guest waits for an effect of.
+     * With several vCPUs, access->cpu is the one that came out, not the one that wrote.
+     * What was not told when the trap is removed is not told any more. */
+    VC_SPACE_PORT_BATCH = 2,
+    VC_SPACE_MMIO_BATCH = 3
+};
 
 struct vc_access {
     uint64_t addr; /* port number, or guest-physical address */
@@ -112,8 +123,7 @@ VC_API int vc_unbind_fd(vc_vm *vm, int id);
  * which its CPUID leaves promise), and a bare partition raises #UD, as a processor
  * without virtualization. Without VC_FEAT_HCALL (kvm on most hosts) VMCALL always
  * answers -1000, and only the port's form comes here. */
-typedef int vc_hcall_fn(void *ud, vc_cpu *cpu, uint64_t nr, const uint64_t args[6],
-                        uint64_t *ret);
+typedef int vc_hcall_fn(void *ud, vc_cpu *cpu, uint64_t nr, const uint64_t args[6], uint64_t *ret);
 VC_API int vc_hcall_set(vc_vm *vm, vc_hcall_fn *fn, void *ud);
 
 #ifdef __cplusplus

@@ -74,6 +74,10 @@ struct vc_vm_opts {
  * address, or symbol and offset. The file stays. Names go wrong once the code memory
  * (64 MiB) was full and is used anew. */
 #define VC_OPT_PERF_MAP (1u << 1)
+/* kvm: the kernel tells by bitmaps which pages of VC_MEM_LOG regions were written, as older
+ * ones do, even where it could by rings. Rings cost time by the pages written, bitmaps by
+ * the region's size. */
+#define VC_OPT_DIRTY_BITMAP (1u << 2)
 
 /* Opens a partition: no memory, no vCPU, no device. backend is "auto" or a
  * backend's name; a backend named explicitly never falls back to another. opts

@@ -59,6 +59,10 @@ struct backend {
     /* Has the engine do that by itself, until it is taken back; NULL, or a code: it
      * cannot, and is not missed. */
     int (*bind)(struct backend_vm *bvm, bool on, const struct backend_bind *bind);
+    /* Writes in that range may be collected, from now on or no more; NULL, or what it does
+     * not do: they come one by one. */
+    void (*batch)(struct backend_vm *bvm, bool on, enum vc_space space, uint64_t base,
+                  uint64_t len);
     const struct pv_engine *pv; /* NULL: no paravirtual guests */
 };
 

@@ -84,7 +84,7 @@ int vc_hcall_set(vc_vm *vm, vc_hcall_fn *fn, void *ud)
 static int check_range(enum vc_space space, uint64_t base, uint64_t len)
 {
     uint64_t end = space == VC_SPACE_PORT ? PORTS : MMIO_END;
-    if (space != VC_SPACE_PORT && space != VC_SPACE_MMIO)
+    if ((unsigned)space > VC_SPACE_MMIO)
         return err_set(VC_EINVAL, "space %d is neither ports nor MMIO", (int)space);
     if (!len || base >= end || len > end - base)
         return err_set(VC_ERANGE, "%s range %#llx of %#llx bytes is empty or ends above %#llx",
@@ -101,8 +101,21 @@ static bool claims_pages(enum vc_space space, uint64_t base, uint64_t len)
            base + len <= MEM_GPA_MAX;
 }
 
+static void trap_batch(struct vc_vm *vm, const struct vm_trap *t, bool on)
+{
+    if (t->batch && vm->be->batch && vm->bvm)
+        vm->be->batch(vm->bvm, on, t->space, t->base, t->len);
+}
+
+void vm_traps_reopened(struct vc_vm *vm)
+{
+    for (const struct vm_trap *t = vm->traps; t; t = t->next)
+        trap_batch(vm, t, true);
+}
+
 static void trap_free(struct vc_vm *vm, struct vm_trap *t)
 {
+    trap_batch(vm, t, false);
     /* RAM comes back first, so that no access finds neither. */
     if (t->hole) {
         mem_hole_del(&vm->mem, t->base, t->len);
@@ -113,9 +126,11 @@ static void trap_free(struct vc_vm *vm, struct vm_trap *t)
     free(t);
 }
 
-static int trap_new(struct vc_vm *vm, enum vc_space space, uint64_t base, uint64_t len,
+static int trap_new(struct vc_vm *vm, enum vc_space kind, uint64_t base, uint64_t len,
                     vc_trap_fn *fn, void *ud, vc_dev *dev)
 {
+    bool batch = kind == VC_SPACE_PORT_BATCH || kind == VC_SPACE_MMIO_BATCH;
+    enum vc_space space = batch ? (enum vc_space)(kind - VC_SPACE_PORT_BATCH) : kind;
     int rc = check_range(space, base, len);
     if (rc)
         return rc;
@@ -133,7 +148,8 @@ static int trap_new(struct vc_vm *vm, enum vc_space space, uint64_t base, uint64
         free(t);
         return id;
     }
-    *t = (struct vm_trap){.id = id, .space = space, .base = base, .len = len, .dev = dev};
+    *t = (struct vm_trap){
+        .id = id, .space = space, .base = base, .len = len, .batch = batch, .dev = dev};
     if (hole) {
         rc = mem_hole_add(&vm->mem, base, len);
         if (rc) {
@@ -151,6 +167,7 @@ static int trap_new(struct vc_vm *vm, enum vc_space space, uint64_t base, uint64
     t->next = vm->traps;
     vm->traps = t;
     pthread_mutex_unlock(&vm->lock);
+    trap_batch(vm, t, true);
     return id;
 }
 

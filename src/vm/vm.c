@@ -76,8 +76,10 @@ int vm_reopen(struct vc_vm *vm)
 {
     engine_close(vm);
     int rc = vm->be->open(&vm->opts, &vm->env, &vm->bvm);
-    if (!rc)
+    if (!rc) {
         vm_bind_reopened(vm);
+        vm_traps_reopened(vm);
+    }
     return rc;
 }
 
@@ -189,7 +191,7 @@ vc_vm *vc_open(const char *backend, const struct vc_vm_opts *opts)
         err_set(VC_EINVAL, "engine %u is not one of VC_ENGINE_*", o.engine);
         return NULL;
     }
-    if (o.flags & ~(VC_OPT_SAMPLE | VC_OPT_PERF_MAP)) {
+    if (o.flags & ~(VC_OPT_SAMPLE | VC_OPT_PERF_MAP | VC_OPT_DIRTY_BITMAP)) {
         err_set(VC_EINVAL, "flags %#x are not all VC_OPT_*", o.flags);
         return NULL;
     }

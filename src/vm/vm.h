@@ -29,6 +29,7 @@ struct vm_trap {
     enum vc_space space;
     uint64_t base, len;
     bool hole;   /* claims its pages from RAM */
+    bool batch;  /* the engine may collect writes */
     vc_dev *dev; /* NULL: vc_trap's */
 };
 
@@ -181,6 +182,7 @@ bool vm_has_hcall(void *vm);
 /* Whether mapping RAM there would hide a trap that is not page-aligned. */
 bool vm_trap_in_way(struct vc_vm *vm, uint64_t gpa, uint64_t len);
 void vm_devs_reset(struct vc_vm *vm);
+void vm_traps_reopened(struct vc_vm *vm); /* the engine is another one */
 void vm_devs_free(struct vc_vm *vm);
 
 /* xenstore.c. NULL with the error set: no memory. */

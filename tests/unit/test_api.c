@@ -220,6 +220,53 @@ Test(api, dirty_log)
     works(vc_close(vm));
 }
 
+/* More pages than KVM's ring has room for; by rings and by bitmaps; again after it was
+ * looked at, in a part. */
+static void dirty_many(uint32_t flags)
+{
+    enum { BASE = 0x1000000, PAGES = 10000, LEN = PAGES * 4096 };
+    static const uint8_t code[] = {
+        0x88, 0x07,                               /* again: mov [rdi], al */
+        0x48, 0x81, 0xc7, 0x00, 0x10, 0x00, 0x00, /* add rdi, 0x1000 */
+        0xff, 0xc9,                               /* dec ecx */
+        0x75, 0xf3,                               /* jnz again */
+        0xf4,                                     /* hlt */
+    };
+    static uint8_t bits[PAGES / 8];
+    struct vc_vm_opts o = {.size = sizeof o, .flags = flags};
+    vc_vm *vm = vc_open(tested(), &o);
+    cr_assert_not_null(vm, "%s", vc_errmsg());
+    works(vc_map(vm, BASE, LEN, VC_MEM_RWX | VC_MEM_LOG));
+    vc_cpu *cpu = code_cpu(vm, code, sizeof code);
+    struct vc_exit x = {.size = sizeof x};
+    for (unsigned part = 1; part <= 2; part++) {
+        works(vc_reg_set(cpu, VC_REG_RIP, CODE));
+        works(vc_reg_set(cpu, VC_REG_RDI, BASE));
+        works(vc_reg_set(cpu, VC_REG_RCX, PAGES / part));
+        works(vc_run(cpu, NULL, &x));
+        cr_assert_eq(x.kind, VC_EXIT_HLT);
+        works(vc_dirty_log(vm, BASE, LEN, bits, sizeof bits));
+        for (unsigned i = 0; i < sizeof bits; i++)
+            cr_assert_eq(bits[i], i < sizeof bits / part ? 0xff : 0, "%u: %x", i, bits[i]);
+    }
+    /* A page of the guest's and a region that comes meanwhile are not lost. */
+    works(vc_reg_set(cpu, VC_REG_RIP, CODE));
+    works(vc_reg_set(cpu, VC_REG_RDI, BASE + 8 * 4096));
+    works(vc_reg_set(cpu, VC_REG_RCX, 1));
+    works(vc_run(cpu, NULL, &x));
+    works(vc_map(vm, BASE + LEN, 0x10000, VC_MEM_RWX | VC_MEM_LOG));
+    works(vc_dirty_log(vm, BASE, LEN, bits, sizeof bits));
+    cr_assert_eq(bits[0], 0);
+    cr_assert_eq(bits[1], 1);
+    works(vc_close(vm));
+}
+
+Test(api, dirty_many_pages)
+{
+    dirty_many(0);
+    dirty_many(VC_OPT_DIRTY_BITMAP);
+}
+
 /* ---- vCPUs ------------------------------------------------------------------------- */
 
 Test(api, cpus)

@@ -17,7 +17,8 @@ Test(api_dev, trap_arguments)
     vc_vm *vm = open_vm();
     int n = 0;
     fails(vc_trap(vm, VC_SPACE_PORT, 0, 1, NULL, &n), VC_EINVAL);
-    fails(vc_trap(vm, (enum vc_space)2, 0, 1, count, &n), VC_EINVAL);
+    fails(vc_trap(vm, (enum vc_space)4, 0, 1, count, &n), VC_EINVAL);
+    fails(vc_trap(vm, VC_SPACE_PORT_BATCH, 0xffff, 2, count, &n), VC_ERANGE);
     fails(vc_trap(vm, VC_SPACE_PORT, 0x10, 0, count, &n), VC_ERANGE);
     fails(vc_trap(vm, VC_SPACE_PORT, 0xffff, 2, count, &n), VC_ERANGE);
     fails(vc_trap(vm, VC_SPACE_MMIO, UINT64_MAX - 1, 4, count, &n), VC_ERANGE);
@@ -45,6 +46,76 @@ Test(api_dev, traps_and_memory)
     works(vc_map(vm, 0x30000, 0x4000, VC_MEM_RWX));
     works(vc_write(vm, 0x10000, "x", 1));
     fails(vc_write(vm, 0x31000, "x", 1), VC_EFAULT);
+    works(vc_close(vm));
+}
+
+/* What batched traps and one that is not saw. */
+struct batch {
+    unsigned n, wrong, at_other;
+    int rc;
+};
+
+static int batched(void *ud, struct vc_access *a)
+{
+    struct batch *b = ud;
+    uint32_t value = 500 - b->n / 2;
+    if (b->n < 1000)
+        b->wrong += b->n & 1 ? a->addr != 0x20000000 || a->len != 4 || a->data != value
+                             : a->addr != 0x20 || a->len != 1 || a->data != (value & 0xff);
+    b->n++;
+    return b->rc;
+}
+
+static int other(void *ud, struct vc_access *a)
+{
+    struct batch *b = ud;
+    (void)a;
+    b->at_other = b->n;
+    return 0;
+}
+
+/* More than KVM's ring has room for; in their order, before another access is told, and
+ * before the run ends. */
+Test(api_dev, batched_traps)
+{
+    static const uint8_t code[] = {
+        0xb9, 0xf4, 0x01, 0x00, 0x00, /* mov ecx, 500 */
+        0xbf, 0x00, 0x00, 0x00, 0x20, /* mov edi, 0x20000000 */
+        0x89, 0xc8,                   /* again: mov eax, ecx */
+        0xe6, 0x20,                   /* out 0x20, al */
+        0x89, 0x0f,                   /* mov [rdi], ecx */
+        0xff, 0xc9,                   /* dec ecx */
+        0x75, 0xf6,                   /* jnz again */
+        0xe6, 0x30,                   /* out 0x30, al */
+        0xe6, 0x20,                   /* out 0x20, al */
+        0xeb, 0xfe,                   /* jmp $ */
+    };
+    vc_vm *vm = open_vm();
+    struct batch b = {0};
+    vc_cpu *cpu = code_cpu(vm, code, sizeof code);
+    int id = vc_trap(vm, VC_SPACE_PORT_BATCH, 0x20, 1, batched, &b);
+    works(id);
+    fails(vc_trap(vm, VC_SPACE_PORT, 0x20, 1, other, &b), VC_EEXIST);
+    works(vc_trap(vm, VC_SPACE_MMIO_BATCH, 0x20000000, 4, batched, &b));
+    works(vc_trap(vm, VC_SPACE_PORT, 0x30, 1, other, &b));
+    struct vc_exit x = {.size = sizeof x};
+    struct vc_budget soon = {.size = sizeof soon, .ns = 20000000};
+    do
+        works(vc_run(cpu, &soon, &x));
+    while (b.n < 1001);
+    cr_expect_eq(b.at_other, 1000);
+    cr_expect_eq(b.wrong, 0);
+    struct vc_stats s = {.size = sizeof s};
+    works(vc_cpu_stats(cpu, &s));
+    cr_expect_eq(s.port_exits + s.mmio_exits, 1002);
+    b.rc = VC_EIO;
+    works(vc_reg_set(cpu, VC_REG_RIP, CODE + sizeof code - 4));
+    fails(vc_run(cpu, &soon, &x), VC_ECALLBACK);
+    b.rc = 0;
+    works(vc_untrap(vm, id));
+    works(vc_reg_set(cpu, VC_REG_RIP, CODE + sizeof code - 4));
+    works(vc_run(cpu, NULL, &x)); /* now it is the embedder's, at once */
+    cr_expect_eq(x.kind, VC_EXIT_PORT);
     works(vc_close(vm));
 }
 

@@ -13,6 +13,7 @@
 void kvm_cpu_end(struct kvm_cpu *c)
 {
     kvm_step_free(c);
+    kvm_dirty_cpu_end(c);
     if (c->run)
         munmap(c->run, c->vm->host.run_size);
     if (c->fd >= 0)
@@ -41,7 +42,9 @@ static int make(struct kvm_vm *vm, unsigned index, struct kvm_cpu **out)
         return rc;
     }
     c->run = run;
-    int rc = kvm_regs_load(c);
+    int rc = kvm_dirty_cpu(c);
+    if (!rc)
+        rc = kvm_regs_load(c);
     if (!rc)
         rc = kvm_tsc_start(c);
     if (rc)

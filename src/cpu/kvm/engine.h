@@ -47,10 +47,13 @@ struct kvm_vm {
     /* vCPUs stay until the machine ends: KVM does not take one back, nor give its number
      * twice. One that was freed serves the next of that number. */
     struct kvm_cpu *cpu[KVM_CPUS_MAX];
-    bool platform;             /* it is a PC */
-    bool chips;                /* with its interrupt controllers in the kernel */
-    _Atomic uint32_t changing; /* slots are being changed: no vCPU may run (futex) */
-    struct backend_vm *emu;    /* for instructions that KVM cannot do; made on first need */
+    bool platform;              /* it is a PC */
+    bool chips;                 /* with its interrupt controllers in the kernel */
+    unsigned ring_entries;      /* of each vCPU's dirty ring; 0: bitmaps tell */
+    _Atomic bool batches;       /* there were ranges whose writes are collected, */
+    pthread_mutex_t batch_lock; /* told under this */
+    _Atomic uint32_t changing;  /* slots are being changed: no vCPU may run (futex) */
+    struct backend_vm *emu;     /* for instructions that KVM cannot do; made on first need */
 };
 
 /* Accesses of one exit, that devices or the embedder answer piece by piece, in sizes
@@ -72,10 +75,14 @@ struct kvm_cpu {
     unsigned index;
     int fd;
     struct kvm_run *run;
-    struct cpu_mail *mail; /* NULL: not in use */
-    bool ran;              /* CPUID cannot change any more */
-    bool fresh;            /* as KVM made it */
-    bool unfinished;       /* an instruction that left the kernel ends in the next KVM_RUN */
+    struct kvm_dirty_gfn *ring; /* of pages written; NULL: none */
+    unsigned ring_at;
+    struct kvm_coalesced_mmio_ring *batch; /* the machine's collected writes */
+    int batch_rc;                          /* a code of theirs, with which the run ends */
+    struct cpu_mail *mail;                 /* NULL: not in use */
+    bool ran;                              /* CPUID cannot change any more */
+    bool fresh;                            /* as KVM made it */
+    bool unfinished; /* an instruction that left the kernel ends in the next KVM_RUN */
     bool halted, wait_sipi;
     bool step; /* vc_single_step */
     struct kvm_io io;
@@ -116,9 +123,18 @@ int kvm_machine(const struct kvm_host *host);
 
 /* slots.c */
 int kvm_map_changed(struct backend_vm *bvm);
-void kvm_dirty_sync(struct backend_vm *bvm);
 /* Waits while slots are being changed. */
 void kvm_wait_change(struct kvm_vm *vm);
+
+/* dirty.c */
+void kvm_dirty_sync(struct backend_vm *bvm);
+/* Before there is a vCPU. */
+void kvm_dirty_begin(struct kvm_vm *vm);
+/* What is known of a slot goes to the region's dirty bits. With the lock. */
+void kvm_dirty_take(struct kvm_vm *vm, unsigned slot);
+void kvm_dirty_full(struct kvm_cpu *c); /* KVM_EXIT_DIRTY_RING_FULL */
+int kvm_dirty_cpu(struct kvm_cpu *c);
+void kvm_dirty_cpu_end(struct kvm_cpu *c);
 
 /* cpu.c */
 int kvm_cpu_new(struct backend_vm *bvm, vc_cpu *handle, unsigned index, struct cpu_mail *mail,
@@ -167,6 +183,10 @@ int kvm_chips_reset(struct kvm_cpu *c, bool wait_sipi);
 bool kvm_has_chips(struct backend_vm *bvm);
 int kvm_irq_line(struct backend_vm *bvm, unsigned gsi, bool level);
 int kvm_irq_msi(struct backend_vm *bvm, uint64_t address, uint32_t data);
+/* batch.c */
+void kvm_batch(struct backend_vm *bvm, bool on, enum vc_space space, uint64_t base, uint64_t len);
+/* Tells what was collected; a handler's code. */
+int kvm_batch_take(struct kvm_cpu *c);
 /* bind.c */
 int kvm_bind(struct backend_vm *bvm, bool on, const struct backend_bind *b);
 /* Ends a halt, because its state is changed. */

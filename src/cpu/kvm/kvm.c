@@ -35,4 +35,5 @@ const struct backend backend_kvm = {
     .irq_line = kvm_irq_line,
     .irq_msi = kvm_irq_msi,
     .bind = kvm_bind,
+    .batch = kvm_batch,
 };

@@ -78,8 +78,8 @@ int kvm_failed(struct kvm_cpu *c, uint32_t reason, const char *why)
 /* ---- KVM_RUN --------------------------------------------------------------------------- */
 
 #define WAITS                                                                                      \
-    (PEND_KICK | PEND_IRQ | PEND_NMI | PEND_INIT | PEND_SIPI | PEND_POWER | PEND_STOP | PEND_TIME | \
-     PEND_TURN)
+    (PEND_KICK | PEND_IRQ | PEND_NMI | PEND_INIT | PEND_SIPI | PEND_POWER | PEND_STOP |            \
+     PEND_TIME | PEND_TURN)
 
 /* Whether something came that has to be looked at before the guest goes on. */
 static bool something_waits(const struct kvm_cpu *c)
@@ -188,6 +188,7 @@ static int handle(struct kvm_cpu *c)
         return NEXT_GO;
     case KVM_EXIT_SHUTDOWN: return leave(c, VC_EXIT_SHUTDOWN);
     case KVM_EXIT_DEBUG: return debug_exit(c);
+    case KVM_EXIT_DIRTY_RING_FULL: kvm_dirty_full(c); return NEXT_GO;
     case KVM_EXIT_X86_RDMSR:
     case KVM_EXIT_X86_WRMSR: kvm_msr_exit(c); return NEXT_GO;
     case KVM_EXIT_XEN: return kvm_hcall_exit(c);
@@ -337,7 +338,7 @@ static int loop(struct kvm_cpu *c)
         rc = kvm_io_go(c);
     if (rc == NEXT_GO)
         memset(c->exit, 0, sizeof *c->exit);
-    while (rc == NEXT_GO) {
+    while (rc == NEXT_GO && !c->batch_rc) {
         if (!c->unfinished)
             rc = prepare(c);
         if (rc != NEXT_GO)
@@ -345,12 +346,19 @@ static int loop(struct kvm_cpu *c)
         bool tpr = cr8_in(c);
         uint64_t cr8 = c->run->cr8;
         int e = enter(c);
+        if (unlikely(atomic_load_explicit(&c->vm->batches, memory_order_relaxed)))
+            c->batch_rc = kvm_batch_take(c); /* before what it came out for */
         if (tpr && c->run->cr8 != cr8)
             c->vm->env.cr8_set(c->vm->env.ctx, c->index, c->run->cr8);
         if (!e)
             rc = handle(c);
         else if (e != EINTR && e != EAGAIN)
             rc = run_error(c, e);
+    }
+    /* A code of a collected write waits while there is an exit to tell first. */
+    if (rc == NEXT_GO && c->batch_rc) {
+        rc = c->batch_rc;
+        c->batch_rc = 0;
     }
     return rc;
 }

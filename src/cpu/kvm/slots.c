@@ -59,41 +59,6 @@ static int slot_set(struct kvm_vm *vm, unsigned n, const struct kvm_slot *s, uin
     return kvm_error(errno, "giving KVM a memory slot");
 }
 
-/* Adds what the guest wrote since the last time to the region's own dirty bits. */
-static void slot_harvest(struct kvm_vm *vm, unsigned n)
-{
-    const struct kvm_slot *s = &vm->slot[n];
-    if (!s->len || !(s->flags & KVM_MEM_LOG_DIRTY_PAGES))
-        return;
-    uint64_t pages = s->len >> 12;
-    uint64_t *bits = calloc((pages + 63) / 64, sizeof *bits);
-    struct kvm_dirty_log log = {.slot = n, .dirty_bitmap = bits};
-    bool all = !bits || ioctl(vm->fd, KVM_GET_DIRTY_LOG, &log);
-    unsigned pin = mem_pin(vm->env.mem);
-    const struct mem_map *map = atomic_load(&vm->env.mem->map);
-    const struct mem_region *r = mem_find_region(map, s->gpa);
-    for (uint64_t w = 0; r && w < (pages + 63) / 64; w++) {
-        /* Without the kernel's answer every page may have been written. */
-        uint64_t word = all ? UINT64_MAX : bits[w];
-        for (; word; word &= word - 1) {
-            uint64_t page = w * 64 + (unsigned)__builtin_ctzll(word);
-            if (page < pages)
-                mem_mark_dirty(r, s->gpa + (page << 12));
-        }
-    }
-    mem_unpin(vm->env.mem, pin);
-    free(bits);
-}
-
-void kvm_dirty_sync(struct backend_vm *bvm)
-{
-    struct kvm_vm *vm = kvm_vm(bvm);
-    pthread_mutex_lock(&vm->lock);
-    for (unsigned i = 0; i < vm->nslots; i++)
-        slot_harvest(vm, i);
-    pthread_mutex_unlock(&vm->lock);
-}
-
 /* ---- all of them ---------------------------------------------------------------- */
 
 /* The slots that the map asks for; *n of them, to be freed. */
@@ -168,7 +133,7 @@ static int apply(struct kvm_vm *vm, struct kvm_slot *want, unsigned n)
             w->len = 0; /* is there */
             continue;
         }
-        slot_harvest(vm, i);
+        kvm_dirty_take(vm, i);
         rc = slot_set(vm, i, s, 0);
         if (!rc)
             s->len = 0;

@@ -70,6 +70,7 @@ int kvm_open(const struct vc_vm_opts *opts, const struct cpu_env *env, struct ba
     vm->fd = vm->host.fd = -1;
     vm->env = *env;
     pthread_mutex_init(&vm->lock, NULL);
+    pthread_mutex_init(&vm->batch_lock, NULL);
     int rc = cpu_model_find(opts->cpu_model ? opts->cpu_model : "host", &vm->model);
     if (!rc && opts->engine != VC_ENGINE_AUTO)
         rc = err_set(VC_ENOTSUP, "engine %u is one of emu's: kvm has the processor's own",
@@ -84,6 +85,8 @@ int kvm_open(const struct vc_vm_opts *opts, const struct cpu_env *env, struct ba
         rc = kvm_cpuid_check(vm);
     if (!rc && (vm->fd = kvm_machine(&vm->host)) < 0)
         rc = vm->fd;
+    if (!rc && !(opts->flags & VC_OPT_DIRTY_BITMAP))
+        kvm_dirty_begin(vm);
     if (!rc)
         rc = set_up(vm);
     if (!rc) {
@@ -116,6 +119,7 @@ void kvm_close(struct backend_vm *bvm)
     kvm_host_close(&vm->host);
     free(vm->slot);
     free(vm->cpuid);
+    pthread_mutex_destroy(&vm->batch_lock);
     pthread_mutex_destroy(&vm->lock);
     free(vm);
 }
