@@ -25,7 +25,7 @@ void options_help(void)
          "  -m, --memory SIZE    RAM: 512M, 2G; a plain number is in MiB (default 512M)\n"
          "  -c, --cpus N         virtual CPUs (default 1)\n"
          "  -b, --backend NAME   auto, kvm, emu or pv (default auto)\n"
-         "      --virt KIND      hvm, or pv: as a Xen PV guest (default with -b pv)\n"
+         "      --virt KIND      hvm, or a guest of Xen's: pv (default with -b pv), pvh\n"
          "      --irqchip WHERE  interrupt controllers: auto, kernel or user (default auto)\n"
          "      --disk FILE[,ro] a raw image as the next disk (xvda...; pv guests)\n"
          "      --net LINK       a network link (eth0...; pv guests): user[,hostfwd=...],\n"
@@ -116,7 +116,7 @@ static bool parse_engine(const char *text, unsigned *engine)
 
 static bool parse_virt(const char *text, int *virt)
 {
-    static const char *const names[] = {"hvm", "pv"}; /* enum vc_virt */
+    static const char *const names[] = {"hvm", "pv", "pvh"}; /* enum vc_virt */
     for (int i = 0; i < (int)(sizeof names / sizeof *names); i++)
         if (!strcmp(text, names[i])) {
             *virt = i;
@@ -232,6 +232,8 @@ int options_parse(struct options *o, int argc, char **argv)
         o->image = argv[optind++];
     if (optind < argc)
         return wrong("one argument too many", argv[optind]);
+    if (o->virt > VC_VIRT_HVM && !strcmp(o->backend, "auto"))
+        o->backend = "pv";
     if (o->virt < 0) /* backend pv is for PV guests, but raw code is none */
         o->virt = !strncmp(o->backend, "pv", 2) && !o->flat ? VC_VIRT_PV : VC_VIRT_HVM;
     if (o->command == COMMAND_RUN && !o->image)

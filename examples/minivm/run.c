@@ -149,7 +149,7 @@ static void log_line(void *ud, int level, const char *line)
 static bool load(struct machine *m, const struct image *image, const struct image *initrd)
 {
     char *line = image_cmdline(image, m->o->append,
-                               m->o->virt == VC_VIRT_PV ? "console=hvc0" : "console=ttyS0");
+                               m->o->virt != VC_VIRT_HVM ? "console=hvc0" : "console=ttyS0");
     struct vc_boot_opts boot = {
         .size = sizeof boot,
         .kind = m->o->flat ? VC_IMAGE_FLAT : VC_IMAGE_AUTO,

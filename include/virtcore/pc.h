@@ -66,7 +66,14 @@ enum vc_virt {
      * is not looked at: a bzImage or ELF with Xen's notes (VC_EFORMAT without). The
      * PC's devices are gone but the timer chip's speaker channel and the clock; the
      * first console of the guest takes the place of COM1. All vCPUs exist. */
-    VC_VIRT_PV = 1
+    VC_VIRT_PV = 1,
+    /* The same hypervisor under a guest that has the processor for itself: Xen's PVH.
+     * Backend pv only (VC_ENOTSUP); kind is not looked at: an ELF with the PVH entry's
+     * note, or a bzImage that has one inside (VC_EFORMAT without). The vCPUs are made as
+     * for VC_VIRT_HVM, all before the call (VC_ESTATE). There are local APICs, ACPI
+     * tables with the processors, the 8254; of the PC's other devices none. Console,
+     * disks and links are those of VC_VIRT_PV. */
+    VC_VIRT_PVH = 2
 };
 
 struct vc_boot_opts {

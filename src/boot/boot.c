@@ -3,6 +3,9 @@
 #include "loader.h"
 #include "../base/err.h"
 #include "../base/util.h"
+#include "payload.h"
+
+#define KERNEL_MAX (512ull << 20) /* unpacked */
 
 static int detect(const uint8_t *image, size_t len, uint32_t *kind)
 {
@@ -46,6 +49,17 @@ static int check(const struct boot_ram *ram, const struct vc_boot_opts *opts)
     return 0;
 }
 
+/* The ELF itself, or the one inside a bzImage. */
+static int load_pvh(struct loader *l)
+{
+    uint8_t *unpacked;
+    int rc = payload_kernel(l->image, l->len, KERNEL_MAX, &l->image, &l->len, &unpacked);
+    if (!rc)
+        rc = pvh_load(l);
+    payload_free(unpacked, l->len);
+    return rc;
+}
+
 int boot_load(struct mem *mem, const struct boot_ram *ram, const struct vc_boot_opts *opts,
               struct boot_state *st)
 {
@@ -71,7 +85,7 @@ int boot_load(struct mem *mem, const struct boot_ram *ram, const struct vc_boot_
         return rc;
     switch (kind) {
     case VC_IMAGE_BZIMAGE: return linux_load(&l);
-    case VC_IMAGE_PVH: return pvh_load(&l);
+    case VC_IMAGE_PVH: return load_pvh(&l);
     case VC_IMAGE_MULTIBOOT: return multiboot_load(&l);
     case VC_IMAGE_ELF: return elf_load(&l);
     default: return flat_load(&l);

@@ -16,6 +16,7 @@ struct boot_state {
 struct boot_ram { /* the PC's RAM: low part from 0, high part from 4 GiB */
     uint64_t low, high;
     uint64_t rsdp; /* guest-physical, 0: none */
+    uint64_t reserved, reserved_len; /* behind it all, not for the guest to use as RAM */
 };
 /* Loads opts->kernel into mem and fills st. 0 or a code with error set. */
 int boot_load(struct mem *mem, const struct boot_ram *ram, const struct vc_boot_opts *opts,

@@ -114,5 +114,7 @@ unsigned layout_memmap(const struct boot_ram *ram, struct memmap_entry map[MEMMA
     map[n++] = (struct memmap_entry){LAYOUT_EBDA, LAYOUT_1M - LAYOUT_EBDA, MEMMAP_RESERVED};
     for (unsigned i = 1; i < nspans; i++)
         map[n++] = (struct memmap_entry){s[i].base, s[i].len, MEMMAP_RAM};
+    if (ram->reserved_len)
+        map[n++] = (struct memmap_entry){ram->reserved, ram->reserved_len, MEMMAP_RESERVED};
     return n;
 }

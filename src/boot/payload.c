@@ -3,6 +3,7 @@
  * that every format works from one buffer into another and a lying stream ends
  * with the output buffer. */
 #include "payload.h"
+#include "loader.h"
 #include "../base/err.h"
 #include "../base/pages.h"
 #include "../base/util.h"
@@ -176,6 +177,23 @@ int payload_unpack(const uint8_t *in, size_t len, size_t cap, uint8_t **out, siz
     *out = buf;
     *out_len = size;
     return 0;
+}
+
+int payload_kernel(const uint8_t *image, size_t len, size_t cap, const uint8_t **kernel,
+                   size_t *kernel_len, uint8_t **unpacked)
+{
+    const uint8_t *packed;
+    size_t packed_len;
+    *kernel = image;
+    *kernel_len = len;
+    *unpacked = NULL;
+    if (!linux_match(image, len))
+        return 0;
+    int rc = linux_payload(image, len, &packed, &packed_len);
+    if (!rc)
+        rc = payload_unpack(packed, packed_len, cap, unpacked, kernel_len);
+    *kernel = *unpacked;
+    return rc;
 }
 
 void payload_free(uint8_t *out, size_t len)

@@ -12,6 +12,7 @@
 
 struct mem;
 struct pv_hooks;
+struct hvm_hooks;
 
 enum { ENV_HANDLED = 0, ENV_UNHANDLED = 1 }; /* else a negative code: stop the run */
 
@@ -40,6 +41,9 @@ struct cpu_env {
     bool user_chips;
     /* A paravirtual guest's ABI, and its context: pv_engine.h. NULL without. */
     const struct pv_hooks *pv;
+    /* The same of a guest that has the whole machine, but asks by hypercall. One of the
+     * two at most. */
+    const struct hvm_hooks *hvm;
     void *pv_ctx;
     void (*log)(void *ctx, int level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 };

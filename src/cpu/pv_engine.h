@@ -39,6 +39,18 @@ struct pv_hooks {
     void (*cpuid)(void *ctx, unsigned cpu, uint32_t leaf, uint32_t sub, uint32_t out[4]);
 };
 
+/* A guest that runs as on a real machine, and knows its hypervisor: what it asks that.
+ * Called as those above; cpuid and the MSRs within an instruction. */
+struct hvm_hooks {
+    /* VMCALL or VMMCALL at CPL 0: RIP is the next instruction's. */
+    void (*hypercall)(void *ctx, unsigned cpu);
+    /* PEND_EVENT was posted; it is cleared, and a halted vCPU awake. */
+    void (*wake)(void *ctx, unsigned cpu);
+    void (*cpuid)(void *ctx, unsigned cpu, uint32_t leaf, uint32_t sub, uint32_t out[4]);
+    /* A register that the engine does not know. false: #GP. */
+    bool (*msr)(void *ctx, unsigned cpu, uint32_t index, bool write, uint64_t *value);
+};
+
 enum pv_seg { PV_ES, PV_CS, PV_SS, PV_DS, PV_FS, PV_GS };
 enum pv_access { PV_READ, PV_WRITE };
 
@@ -46,6 +58,8 @@ enum pv_access { PV_READ, PV_WRITE };
 struct pv_engine {
     /* Hooks for all vCPUs, made already or not; VC_ENOTSUP with the error set. */
     int (*attach)(struct backend_vm *bvm, const struct pv_hooks *hooks, void *ctx);
+    /* The same for a guest that has the whole machine. */
+    int (*attach_hvm)(struct backend_vm *bvm, const struct hvm_hooks *hooks, void *ctx);
     uint64_t *(*gprs)(struct backend_cpu *c); /* 16, in encoding order */
     uint64_t (*rip)(struct backend_cpu *c);
     void (*set_rip)(struct backend_cpu *c, uint64_t rip);
@@ -72,7 +86,8 @@ struct pv_engine {
     void (*flush_others)(struct backend_cpu *c, uint64_t mask);
     /* The same on all vCPUs, for threads that are none's. */
     void (*flush_all)(struct backend_vm *bvm);
-    /* Guest memory with the rights of CPL 3, within one page: a host pointer, good until
+    /* Guest memory with the rights of the guest's kernel, which has those of CPL 3 where
+     * the guest is deprivileged, within one page: a host pointer, good until
      * the hook returns; NULL: it would fault. */
     void *(*ptr)(struct backend_cpu *c, uint64_t linear, enum pv_access access, uint64_t *gpa);
     /* Bytes were stored through such a pointer: code there is forgotten. */

@@ -87,10 +87,13 @@ static uint32_t facs(struct acpi_buf *b)
     return gpa_of(at);
 }
 
-static uint32_t dsdt(struct acpi_buf *b, unsigned cpus)
+static uint32_t dsdt(struct acpi_buf *b, unsigned cpus, bool bare)
 {
     size_t at = table(b, "DSDT", 2);
-    acpi_dsdt(b, cpus);
+    if (bare)
+        acpi_dsdt_bare(b, cpus);
+    else
+        acpi_dsdt(b, cpus);
     return table_end(b, at);
 }
 
@@ -107,10 +110,11 @@ static uint32_t dsdt(struct acpi_buf *b, unsigned cpus)
 #define ARCH_8042    0x02u
 #define ARCH_NO_VGA  0x04u
 #define ARCH_NO_ASPM 0x10u
+#define ARCH_NO_RTC  0x20u
 
-static uint32_t fadt(struct acpi_buf *b, uint32_t facs_gpa, uint32_t dsdt_gpa)
+static uint32_t fadt(struct acpi_buf *b, uint32_t facs_gpa, uint32_t dsdt_gpa, bool bare)
 {
-    size_t at = table(b, "FACP", 6);
+    size_t at = table(b, "FACP", bare ? 5 : 6);
 
     acpi_u32(b, facs_gpa);
     acpi_u32(b, dsdt_gpa);
@@ -143,14 +147,14 @@ static uint32_t fadt(struct acpi_buf *b, uint32_t facs_gpa, uint32_t dsdt_gpa)
     acpi_u8(b, 0);
     acpi_u8(b, 0); /* RTC: no day alarm, no month alarm, the century's register */
     acpi_u8(b, 0);
-    acpi_u8(b, 0x32);
-    acpi_u16(b, ARCH_LEGACY | ARCH_8042 | ARCH_NO_VGA | ARCH_NO_ASPM);
+    acpi_u8(b, bare ? 0 : 0x32);
+    acpi_u16(b, ARCH_NO_VGA | ARCH_NO_ASPM | (bare ? ARCH_NO_RTC : ARCH_LEGACY | ARCH_8042));
     acpi_u8(b, 0);
     acpi_u32(b, F_WBINVD | F_PROC_C1 | F_PWR_BUT | F_SLP_BUT | F_FIX_RTC | F_TMR_32 | F_RESET_REG);
     gas_io(b, PC_PORT_RST_CNT, 8, 1);
     acpi_u8(b, 0x06); /* RESET_VALUE: full reset */
     acpi_u16(b, 0);   /* ARM_BOOT_ARCH */
-    acpi_u8(b, 4);    /* minor version: 6.4 */
+    acpi_u8(b, bare ? 1 : 4); /* minor version: 5.1, 6.4 */
     acpi_u64(b, 0);   /* X_FIRMWARE_CTRL: the 32-bit one counts */
     acpi_u64(b, dsdt_gpa);
     gas_io(b, PC_PORT_PM, 32, 2);
@@ -163,17 +167,18 @@ static uint32_t fadt(struct acpi_buf *b, uint32_t facs_gpa, uint32_t dsdt_gpa)
     gas_io(b, 0, 0, 0);
     gas_io(b, 0, 0, 0); /* sleep control and status: not hardware-reduced */
     gas_io(b, 0, 0, 0);
-    acpi_u64(b, 0); /* hypervisor vendor identity */
+    if (!bare)
+        acpi_u64(b, 0); /* hypervisor vendor identity: since revision 6 */
     return table_end(b, at);
 }
 
 /* MADT (5.2.12) */
-static uint32_t madt(struct acpi_buf *b, unsigned cpus)
+static size_t local_apics(struct acpi_buf *b, unsigned cpus, bool bare)
 {
-    size_t at = table(b, "APIC", 5);
+    size_t at = table(b, "APIC", bare ? 4 : 5);
 
     acpi_u32(b, (uint32_t)PC_LAPIC_BASE);
-    acpi_u32(b, 1); /* PCAT_COMPAT: there are 8259s to mask */
+    acpi_u32(b, !bare); /* PCAT_COMPAT: there are 8259s to mask */
     for (unsigned i = 0; i < cpus; i++) {
         acpi_u8(b, 0);
         acpi_u8(b, 8);
@@ -181,6 +186,15 @@ static uint32_t madt(struct acpi_buf *b, unsigned cpus)
         acpi_u8(b, i);
         acpi_u32(b, 1);
     }
+    return at;
+}
+
+static uint32_t madt(struct acpi_buf *b, unsigned cpus, bool bare)
+{
+    size_t at = local_apics(b, cpus, bare);
+
+    if (bare)
+        return table_end(b, at);
     acpi_u8(b, 1); /* I/O APIC */
     acpi_u8(b, 12);
     acpi_u8(b, 0);
@@ -233,26 +247,30 @@ static void rsdp(struct acpi_buf *b, uint32_t rsdt, uint32_t xsdt)
     p[32] = checksum(p, 36);
 }
 
-static void build(struct acpi_buf *b, unsigned cpus)
+static void build(struct acpi_buf *b, unsigned cpus, bool bare)
 {
+    unsigned n = 0;
     uint32_t list[3], facs_gpa, dsdt_gpa, rsdt, xsdt;
     size_t at;
 
     b->len = 48; /* RSDP, filled in at last */
     facs_gpa = facs(b);
-    dsdt_gpa = dsdt(b, cpus);
-    list[0] = fadt(b, facs_gpa, dsdt_gpa);
-    list[1] = madt(b, cpus);
-    list[2] = mcfg(b);
+    dsdt_gpa = dsdt(b, cpus, bare);
+    list[n++] = fadt(b, facs_gpa, dsdt_gpa, bare);
+    list[n++] = madt(b, cpus, bare);
+    if (!bare)
+        list[n++] = mcfg(b);
     at = table(b, "RSDT", 1);
-    for (unsigned i = 0; i < ARRAY_LEN(list); i++)
+    for (unsigned i = 0; i < n; i++)
         acpi_u32(b, list[i]);
     rsdt = table_end(b, at);
     at = table(b, "XSDT", 1);
-    for (unsigned i = 0; i < ARRAY_LEN(list); i++)
+    for (unsigned i = 0; i < n; i++)
         acpi_u64(b, list[i]);
     xsdt = table_end(b, at);
     rsdp(b, rsdt, xsdt);
+    if (bare)
+        return;
     align(b, 16);
     mptable_build(b, gpa_of(b->len), cpus);
 }
@@ -272,18 +290,29 @@ static int bios_data(struct mem *mem)
     return rc ? rc : mem_write(mem, EBDA, &ebda, 1);
 }
 
-int acpi_write(struct mem *mem, unsigned cpus)
+static int write_tables(struct mem *mem, unsigned cpus, bool bare)
 {
     struct acpi_buf b = {.data = calloc(1, ACPI_AREA_LEN), .cap = ACPI_AREA_LEN};
     int rc;
 
     if (!b.data)
         return err_set(VC_ENOMEM, "no memory for the ACPI tables");
-    build(&b, cpus);
+    build(&b, cpus, bare);
     if (b.overflow)
         rc = err_set(VC_EINTERNAL, "the ACPI tables of %u processors do not fit", cpus);
-    else
-        rc = mem_write(mem, PC_RSDP, b.data, b.len);
+    else /* and what was there before is gone */
+        rc = mem_write(mem, PC_RSDP, b.data, ACPI_AREA_LEN);
     free(b.data);
+    return rc;
+}
+
+int acpi_write(struct mem *mem, unsigned cpus)
+{
+    int rc = write_tables(mem, cpus, false);
     return rc ? rc : bios_data(mem);
+}
+
+int acpi_write_bare(struct mem *mem, unsigned cpus)
+{
+    return write_tables(mem, cpus, true);
 }

@@ -23,9 +23,13 @@ void acpi_u64(struct acpi_buf *b, uint64_t v);
 
 /* The definition block's body: AML without its table header. */
 void acpi_dsdt(struct acpi_buf *b, unsigned cpus);
+void acpi_dsdt_bare(struct acpi_buf *b, unsigned cpus);
 
 /* Writes ACPI tables, MP table and BIOS data area. 0 or a code with error set. */
 int acpi_write(struct mem *mem, unsigned cpus);
+/* The tables of a machine without a PC's devices: processors and their local APICs, in
+ * the same place; a PVH guest of Xen's finds such. */
+int acpi_write_bare(struct mem *mem, unsigned cpus);
 
 /* The MP table (Intel MultiProcessor Specification 1.4) for a place at gpa, which
  * is a multiple of 16. */

@@ -144,6 +144,19 @@ static void processor(struct acpi_buf *b, unsigned n)
     aml_end(b, dev);
 }
 
+static void processors(struct acpi_buf *b, unsigned cpus)
+{
+    for (unsigned i = 0; i < cpus; i++)
+        processor(b, i);
+}
+
+void acpi_dsdt_bare(struct acpi_buf *b, unsigned cpus)
+{
+    size_t sb = aml_scope(b, "\\_SB_");
+    processors(b, cpus);
+    aml_end(b, sb);
+}
+
 void acpi_dsdt(struct acpi_buf *b, unsigned cpus)
 {
     size_t s5, sb;
@@ -163,7 +176,6 @@ void acpi_dsdt(struct acpi_buf *b, unsigned cpus)
     keyboard(b);
     named(b, "PVPN", "QEMU0001", PC_PORT_PVPANIC, 1);
     named(b, "FWCF", "QEMU0002", PC_PORT_FWCFG, 12);
-    for (unsigned i = 0; i < cpus; i++)
-        processor(b, i);
+    processors(b, cpus);
     aml_end(b, sb);
 }

@@ -39,6 +39,9 @@ void irqchip_del_cpu(struct irqchip *chip, unsigned cpu);
  * pin is programmed for. ISA IRQ n drives 8259 pin n and IOAPIC pin n, IRQ 0
  * IOAPIC pin 2. Any thread. */
 void irqchip_line(struct irqchip *chip, unsigned gsi, int level);
+/* A vector for one vCPU's local APIC from its hypervisor: it is not refused while
+ * software has the APIC disabled. Not with controllers elsewhere. Any thread. */
+void irqchip_vector(struct irqchip *chip, unsigned cpu, uint8_t vector);
 int irqchip_msi(struct irqchip *chip, uint64_t address, uint32_t data);
 
 /* The cpu_env side; thread of that vCPU. The MSRs are the APIC base (0x1b), the

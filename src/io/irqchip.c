@@ -135,6 +135,14 @@ int irqchip_msi(struct irqchip *chip, uint64_t address, uint32_t data)
     return 0;
 }
 
+void irqchip_vector(struct irqchip *chip, unsigned cpu, uint8_t vector)
+{
+    pthread_mutex_lock(&chip->lock);
+    if (cpu < chip->opts.max_cpus && chip->cpu[cpu].mail)
+        lapic_put(&chip->cpu[cpu], vector, false);
+    pthread_mutex_unlock(&chip->lock);
+}
+
 /* ---- memory-mapped local APICs --------------------------------------------------------- */
 
 /* The local APIC of the vCPU that accesses, where that is in xAPIC mode and has

@@ -112,6 +112,8 @@ uint32_t lapic_x2_ldr(const struct lapic *l);
 uint32_t lapic_ppr(const struct lapic *l);
 /* Brings PEND_IRQ in step with what is deliverable. After every change. */
 void lapic_update(struct lapic *l);
+/* Requests a vector from 16 on. */
+void lapic_put(struct lapic *l, uint8_t vector, bool level);
 /* A fixed interrupt arrives. false: not accepted. */
 bool lapic_accept(struct lapic *l, uint8_t vector, bool level);
 /* Any message arrives, of which this APIC is a destination. */

@@ -106,19 +106,22 @@ void lapic_update(struct lapic *l)
 
 /* ---- arriving interrupts ----------------------------------------------------------- */
 
+void lapic_put(struct lapic *l, uint8_t vector, bool level)
+{
+    set_put(l->s.irr, vector, true);
+    set_put(l->s.tmr, vector, level);
+    lapic_update(l);
+}
+
 bool lapic_accept(struct lapic *l, uint8_t vector, bool level)
 {
-    struct lapic_state *s = &l->s;
-
-    if (!lapic_on(l) || !(s->svr & SVR_ENABLE))
+    if (!lapic_on(l) || !(l->s.svr & SVR_ENABLE))
         return false;
     if (vector < 16) {
         lapic_error(l, ESR_RECV_ILLEGAL);
         return false;
     }
-    set_put(s->irr, vector, true);
-    set_put(s->tmr, vector, level);
-    lapic_update(l);
+    lapic_put(l, vector, level);
     return true;
 }
 

@@ -283,19 +283,15 @@ static int build(struct plan *p, const uint8_t *kernel, size_t len, const struct
 int pv_domain_build(struct pv_domain *d, const struct vc_boot_opts *o)
 {
     struct plan p = {.d = d};
-    const uint8_t *packed;
-    size_t packed_len, len = 0;
-    uint8_t *kernel = NULL;
+    const uint8_t *kernel;
+    uint8_t *unpacked;
+    size_t len;
     if (o->cmdline && strlen(o->cmdline) >= MAX_GUEST_CMDLINE)
         return err_set(VC_ERANGE, "a PV guest's command line has at most %d bytes",
                        MAX_GUEST_CMDLINE - 1);
-    if (!linux_match(o->kernel, o->kernel_len))
-        return build(&p, o->kernel, o->kernel_len, o);
-    int rc = linux_payload(o->kernel, o->kernel_len, &packed, &packed_len);
-    if (!rc)
-        rc = payload_unpack(packed, packed_len, KERNEL_MAX, &kernel, &len);
+    int rc = payload_kernel(o->kernel, o->kernel_len, KERNEL_MAX, &kernel, &len, &unpacked);
     if (!rc)
         rc = build(&p, kernel, len, o);
-    payload_free(kernel, len);
+    payload_free(unpacked, len);
     return rc;
 }

@@ -12,12 +12,18 @@ bool pv_va_allowed(uint64_t va)
     return pv_canonical(va) && (va < lo || va >= hi);
 }
 
+/* A PVH guest has all addresses; the engine looks whether they are canonical. */
+static bool va_ok(const struct pv_vcpu *v, uint64_t va)
+{
+    return v->d->pvh || pv_va_allowed(va);
+}
+
 bool pv_copy_from(struct pv_vcpu *v, void *to, uint64_t va, size_t n)
 {
     uint8_t *t = to;
     while (n) {
         size_t k = min_u64(n, PAGE - (va & (PAGE - 1)));
-        const void *p = pv_va_allowed(va) ? v->d->eng->ptr(v->bc, va, PV_READ, NULL) : NULL;
+        const void *p = va_ok(v, va) ? v->d->eng->ptr(v->bc, va, PV_READ, NULL) : NULL;
         if (!p)
             return false;
         guest_copy(t, p, k);
@@ -37,7 +43,7 @@ bool pv_copy_to(struct pv_vcpu *v, uint64_t va, const void *from, size_t n)
         /* From the walk to the store: another vCPU that takes the mapping away waits
          * before the frame becomes a table (pv_flush_everywhere). */
         atomic_store(&v->storing, true);
-        void *p = pv_va_allowed(va) ? v->d->eng->ptr(v->bc, va, PV_WRITE, &gpa) : NULL;
+        void *p = va_ok(v, va) ? v->d->eng->ptr(v->bc, va, PV_WRITE, &gpa) : NULL;
         if (p)
             guest_copy(p, f, k);
         atomic_store_explicit(&v->storing, false, memory_order_release);

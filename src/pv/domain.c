@@ -68,24 +68,27 @@ static int hidden_make(struct pv_domain *d)
     uint64_t top = h->ram_high ? (4ull << 30) + h->ram_high : h->ram_low;
     uint64_t at = (top + MiB2 - 1) & ~(MiB2 - 1), nmfn = at >> 12;
     if (nmfn > M2P_MAX)
-        return err_set(VC_ERANGE, "a PV guest's memory ends below 512 GiB");
+        return err_set(VC_ERANGE, "a Xen guest's memory ends below 512 GiB");
     uint64_t m2p_len = (nmfn * 8 + MiB2 - 1) & ~(MiB2 - 1);
-    int rc = mem_add(h->mem, at, MiB2 + m2p_len, VC_MEM_READ | VC_MEM_WRITE, NULL);
+    uint64_t len = d->pvh ? SPECIAL_COUNT * PAGE : MiB2 + m2p_len;
+    int rc = mem_add(h->mem, at, len, VC_MEM_READ | VC_MEM_WRITE, NULL);
     if (rc)
         return rc;
     d->hidden = at;
-    d->hidden_len = MiB2 + m2p_len;
+    d->hidden_len = len;
     d->hv = mem_ptr(h->mem, at, d->hidden_len);
     if (!d->hv)
         return err_set(VC_EINTERNAL, "the hypervisor's memory is not where it was mapped");
     d->special = at >> 12;
     d->nmfn = d->special + SPECIAL_COUNT;
+    d->shared = (struct shared_info *)hv_page(d, SPECIAL_SHARED);
+    if (d->pvh)
+        return 0; /* no tables of the hypervisor's in its own */
     d->m2p = (uint64_t *)(d->hv + MiB2);
     for (uint64_t i = 0; i < m2p_len / 8; i++)
         d->m2p[i] = FRAME_NR;
     put_gdt(d);
     put_tables(d, m2p_len);
-    d->shared = (struct shared_info *)hv_page(d, SPECIAL_SHARED);
     memset(d->shared->evtchn_mask, 0xff, sizeof d->shared->evtchn_mask);
     return 0;
 }
@@ -152,13 +155,13 @@ static int vcpu_init(struct pv_domain *d, unsigned i)
     v->kernel = true;
     v->kernel_mfn = v->user_mfn = v->info_mfn = FRAME_NR;
     v->info = i < XEN_LEGACY_MAX_VCPUS ? &d->shared->vcpu_info[i] : &v->own_info;
-    v->info->evtchn_upcall_mask = 1;
+    v->info->evtchn_upcall_mask = !d->pvh;
     v->cr0 = 0x80050033;
     pthread_mutex_init(&v->run_lock, NULL);
     v->run.state = i ? RUNSTATE_offline : RUNSTATE_running;
     v->run.state_entry_time = 0;
     int rc = pv_timers_init(v);
-    if (!rc)
+    if (!rc && !d->pvh)
         rc = vcpu_state(v);
     return rc;
 }
@@ -195,6 +198,21 @@ static int rings_hold(struct pv_domain *d)
     return 0;
 }
 
+static void start(struct pv_domain *d)
+{
+    struct pv_vcpu *v = &d->vcpu[0];
+    atomic_store(&v->up, true);
+    if (!d->pvh) {
+        d->eng->set_cr3(v->bc, v->kernel_mfn << 12);
+        pv_flushed(v);
+        pv_descriptors_load(v);
+    }
+    pv_wallclock_publish(d);
+    for (unsigned i = 0; i < (d->pvh ? d->host.ncpu : 1); i++)
+        pv_time_publish(&d->vcpu[i]);
+}
+
+/* opts: NULL for a PVH guest. */
 static int make(struct pv_domain *d, const struct vc_boot_opts *opts)
 {
     int rc = hidden_make(d);
@@ -208,7 +226,7 @@ static int make(struct pv_domain *d, const struct vc_boot_opts *opts)
     d->tsc0 = host_tsc();
     d->store_port = (uint32_t)pv_port_new(d, pv_store_kick, d);
     d->console_port = (uint32_t)pv_port_new(d, pv_console_kick, d);
-    rc = pv_domain_build(d, opts);
+    rc = opts ? pv_domain_build(d, opts) : pvh_make(d);
     if (!rc)
         rc = rings_hold(d);
     if (!rc)
@@ -216,26 +234,23 @@ static int make(struct pv_domain *d, const struct vc_boot_opts *opts)
     if (!rc)
         rc = pv_store_attach(d);
     if (!rc)
-        rc = d->eng->attach(d->host.bvm, &hooks, d);
-    if (rc)
-        return rc;
-    struct pv_vcpu *v = &d->vcpu[0];
-    atomic_store(&v->up, true);
-    d->eng->set_cr3(v->bc, v->kernel_mfn << 12);
-    pv_flushed(v);
-    pv_descriptors_load(v);
-    pv_wallclock_publish(d);
-    pv_time_publish(v);
-    return 0;
+        rc = d->pvh ? pvh_attach(d) : d->eng->attach(d->host.bvm, &hooks, d);
+    if (!rc)
+        start(d);
+    return rc;
 }
 
-struct pv_domain *pv_new(const struct pv_host *host, const struct vc_boot_opts *opts)
+static struct pv_domain *domain_new(const struct pv_host *host, const struct vc_boot_opts *opts)
 {
     struct pv_domain *d = calloc(1, sizeof *d);
-    if (!d) {
+    struct pvh *pvh = opts ? NULL : pvh_alloc();
+    if (!d || !(opts || pvh)) {
+        free(d);
+        free(pvh);
         err_set(VC_ENOMEM, "no host memory for a domain");
         return NULL;
     }
+    d->pvh = pvh;
     d->host = *host;
     d->eng = host->be->pv;
     pthread_mutex_init(&d->lock, NULL);
@@ -246,6 +261,21 @@ struct pv_domain *pv_new(const struct pv_host *host, const struct vc_boot_opts *
     if (make(d, opts)) {
         pv_free(d);
         return NULL;
+    }
+    return d;
+}
+
+struct pv_domain *pv_new(const struct pv_host *host, const struct vc_boot_opts *opts)
+{
+    return domain_new(host, opts);
+}
+
+struct pv_domain *pvh_new(const struct pv_host *host, uint64_t *base, uint64_t *len)
+{
+    struct pv_domain *d = domain_new(host, NULL);
+    if (d) {
+        *base = d->hidden;
+        *len = d->hidden_len;
     }
     return d;
 }
@@ -262,6 +292,8 @@ void pv_free(struct pv_domain *d)
         pv_timers_free(&d->vcpu[i]);
         pthread_mutex_destroy(&d->vcpu[i].run_lock);
     }
+    if (d->pvh)
+        pvh_free(d);
     if (d->hidden)
         mem_del(d->host.mem, d->hidden, d->hidden_len);
     free(d->vcpu);

@@ -69,6 +69,12 @@ struct pv_port {
 };
 #define PORTS_MAX 4096u
 
+/* ---- grants: grant.c ------------------------------------------------------------------- */
+
+#define GRANT_FRAMES_MAX 64u
+#define GRANTS_PER_FRAME ((unsigned)(PAGE / sizeof(struct grant_entry_v1)))
+#define GRANTS_MAX       (GRANT_FRAMES_MAX * GRANTS_PER_FRAME)
+
 /* ---- vCPUs ---------------------------------------------------------------------------------- */
 
 struct pv_trap {
@@ -101,6 +107,7 @@ struct pv_vcpu {
     unsigned gdt_frames, gdt_ents;
     uint64_t ldt_mfn[16];
     unsigned ldt_frames, ldt_ents;
+    uint8_t upcall_vector;     /* of a PVH guest's local APIC; 0: none */
     struct vcpu_info own_info; /* before it registers one, where shared_info has none */
     struct vcpu_info *info;    /* in shared_info, or in a frame of the guest's */
     uint64_t info_mfn;         /* FRAME_NR: in shared_info */
@@ -146,13 +153,14 @@ struct pv_domain {
     _Atomic uint64_t tick;
 
     struct shared_info *shared;
+    struct pvh *pvh; /* what only a PVH guest has; NULL: a PV guest */
 
     pthread_mutex_t port_lock;
     struct pv_port port[PORTS_MAX];
     uint32_t store_port, console_port;
     uint64_t store_mfn, console_mfn;
 
-    struct grant_entry_v1 *grant; /* the table's frames, in a row */
+    struct grant_entry_v1 *grant[GRANT_FRAMES_MAX]; /* the table's frames */
     unsigned grant_frames;        /* set up by the guest */
     pthread_mutex_t grant_lock;
     uint32_t *grant_pins; /* maps by back ends, by reference */
@@ -170,11 +178,14 @@ struct pv_domain {
     uint64_t calls[64]; /* hypercalls by number */
 };
 
-#define GRANT_FRAMES_MAX 64u
-#define GRANTS_MAX       (GRANT_FRAMES_MAX * (unsigned)(PAGE / sizeof(struct grant_entry_v1)))
-
-/* Frames shared with the guest, from d->special on. */
-enum { SPECIAL_SHARED, SPECIAL_GRANT, SPECIAL_COUNT = SPECIAL_GRANT + GRANT_FRAMES_MAX };
+/* Frames shared with the guest, from d->special on; a PVH guest's rings are there, too. */
+enum {
+    SPECIAL_SHARED,
+    SPECIAL_GRANT,
+    SPECIAL_STORE = SPECIAL_GRANT + GRANT_FRAMES_MAX,
+    SPECIAL_CONSOLE,
+    SPECIAL_COUNT
+};
 
 static inline bool pv_frame_ok(const struct pv_domain *d, uint64_t mfn)
 {
@@ -194,6 +205,18 @@ static inline uint64_t pv_pfn_to_mfn(const struct pv_domain *d, uint64_t pfn)
 {
     uint64_t low = d->host.ram_low >> 12;
     return pfn < low ? pfn : pfn - low + (4ull << 18);
+}
+
+/* The guest's own, whether it has it now or gave it back. */
+static inline bool pv_ram_frame(const struct pv_domain *d, uint64_t mfn)
+{
+    return mfn < d->host.ram_low >> 12 || (mfn >= 4ull << 18 && mfn - (4ull << 18) < d->host.ram_high >> 12);
+}
+
+/* A domain number that a hypercall names: the caller's? */
+static inline bool pv_own(domid_t id)
+{
+    return id == DOMID_SELF || id == OWN_DOMID;
 }
 
 void pv_lock(struct pv_vcpu *v);
@@ -252,6 +275,12 @@ bool pv_va_allowed(uint64_t va); /* canonical, and not the hypervisor's */
 /* privop.c */
 bool pv_privop(struct pv_vcpu *v);       /* #GP(0) of the kernel's: emulated? */
 bool pv_forced_cpuid(struct pv_vcpu *v); /* #UD: the prefixed CPUID? */
+void pv_cpuid_xen(const struct pv_domain *d, unsigned cpu, uint32_t leaf, uint32_t sub,
+                  uint32_t out[4]); /* cpuid.c: the hypervisor's leaves */
+static inline bool pv_cpuid_is_xen(uint32_t leaf)
+{
+    return leaf >> 16 == 0x4000;
+}
 void pv_hook_cpuid(void *ctx, unsigned cpu, uint32_t leaf, uint32_t sub, uint32_t out[4]);
 long hc_fpu_taskswitch(struct pv_vcpu *v, const uint64_t a[6]);
 long hc_set_debugreg(struct pv_vcpu *v, const uint64_t a[6]);
@@ -275,6 +304,7 @@ void pv_domain_crash(struct pv_vcpu *v, const char *why);
 
 hypercall_fn hc_mmu_update, hc_mmuext_op, hc_update_va_mapping;
 hypercall_fn hc_event_channel_op, hc_vcpu_op, hc_set_timer_op, hc_sched_op, hc_memory_op;
+hypercall_fn hc_hvm_op, hc_physmap_op;
 hypercall_fn hc_grant_table_op, hc_xen_version, hc_console_io, hc_physdev_op, hc_vm_assist;
 
 /* ---- events -------------------------------------------------------------------------------------
@@ -289,6 +319,8 @@ static inline bool pv_upcall_pending(const struct pv_vcpu *v)
 }
 /* For the vCPU itself, or one that is not up. */
 int pv_info_register(struct pv_vcpu *v, uint64_t mfn, uint32_t offset);
+/* shared_info is at another place from now on. With the lock. */
+void pv_shared_move(struct pv_domain *d, struct shared_info *to);
 
 /* ---- time: timer.c ----------------------------------------------------------------------------
  */
@@ -309,11 +341,29 @@ void pv_time_info(const struct pv_domain *d, struct vcpu_time_info *t);
  * ------------------------------------------------------------------------------------- */
 
 int pv_grants_init(struct pv_domain *d);
+/* A frame of the table is at another place from now on, and the guest has it set up. */
+void pv_grants_move(struct pv_domain *d, unsigned frame, void *to);
 void pv_console_kick(void *d); /* the guest sent on the console's port */
 void pv_store_kick(void *d);   /* and on xenstore's */
 int pv_store_attach(struct pv_domain *d);
 void pv_store_detach(struct pv_domain *d);
 void pv_hook_start(void *ctx, unsigned cpu);
 int pv_domain_build(struct pv_domain *d, const struct vc_boot_opts *opts); /* build.c */
+
+/* ---- PVH: pvh.c, hvm_op.c, physmap.c ------------------------------------------------------- */
+
+#define PVH_MSR_PAGE 0x40000000u
+
+struct pvh {
+    uint64_t at[SPECIAL_COUNT]; /* frames where special ones were mapped; FRAME_NR: nowhere */
+    uint64_t callback;          /* HVM_PARAM_CALLBACK_IRQ */
+};
+struct pvh *pvh_alloc(void);
+int pvh_make(struct pv_domain *d);
+void pvh_free(struct pv_domain *d);
+int pvh_attach(struct pv_domain *d);
+void pvh_homes(struct pv_domain *d); /* physmap.c: special frames go where they began */
+/* The vCPU has an event: its interrupt. */
+void pvh_upcall(struct pv_vcpu *v);
 
 #endif

@@ -26,8 +26,10 @@ static bool bit_test(const xen_ulong_t *words, uint32_t bit)
 
 static void poke(struct pv_vcpu *v)
 {
-    __atomic_store_n(&v->info->evtchn_upcall_pending, 1, __ATOMIC_SEQ_CST);
-    if (v->mail)
+    bool was = __atomic_exchange_n(&v->info->evtchn_upcall_pending, 1, __ATOMIC_SEQ_CST);
+    if (v->d->pvh && !was)
+        pvh_upcall(v);
+    else if (v->mail && !v->d->pvh)
         mail_post(v->mail, PEND_EVENT);
 }
 
@@ -100,14 +102,9 @@ static bool port_ok(const struct pv_domain *d, uint32_t port)
     return port && port < PORTS_MAX && d->port[port].state != PORT_FREE;
 }
 
-static bool own(domid_t id)
-{
-    return id == DOMID_SELF || id == OWN_DOMID;
-}
-
 static long alloc_unbound(struct pv_vcpu *v, struct evtchn_alloc_unbound *op)
 {
-    if (!own(op->dom))
+    if (!pv_own(op->dom))
         return -XEN_EPERM;
     int port =
         port_make(v->d, (struct pv_port){.state = PORT_UNBOUND,
@@ -187,7 +184,7 @@ static long send(struct pv_domain *d, uint32_t port)
 static long status(struct pv_vcpu *v, struct evtchn_status *op)
 {
     const struct pv_domain *d = v->d;
-    if (!own(op->dom))
+    if (!pv_own(op->dom))
         return -XEN_EPERM;
     if (op->port >= PORTS_MAX)
         return -XEN_EINVAL;
@@ -242,7 +239,7 @@ static long bind_vcpu(struct pv_domain *d, const struct evtchn_bind_vcpu *op)
 
 static long reset(struct pv_domain *d, domid_t dom)
 {
-    if (!own(dom))
+    if (!pv_own(dom))
         return -XEN_EPERM;
     for (uint32_t i = 1; i < PORTS_MAX; i++)
         if (d->port[i].state != PORT_FREE && d->port[i].state != PORT_BACKEND)
@@ -340,6 +337,19 @@ int pv_info_register(struct pv_vcpu *v, uint64_t mfn, uint32_t offset)
     poke(v);
     pthread_mutex_unlock(&d->port_lock);
     return 0;
+}
+
+void pv_shared_move(struct pv_domain *d, struct shared_info *to)
+{
+    pthread_mutex_lock(&d->port_lock);
+    if (to != d->shared) {
+        *to = *d->shared;
+        for (unsigned i = 0; i < d->host.ncpu && i < XEN_LEGACY_MAX_VCPUS; i++)
+            if (d->vcpu[i].info_mfn == FRAME_NR)
+                d->vcpu[i].info = &to->vcpu_info[i];
+        d->shared = to;
+    }
+    pthread_mutex_unlock(&d->port_lock);
 }
 
 /* ---- for back ends

@@ -3,23 +3,35 @@
 #include "domain.h"
 #include <stdlib.h>
 
-static bool own(domid_t id)
+static struct grant_entry_v1 *entry(const struct pv_domain *d, uint32_t ref)
 {
-    return id == DOMID_SELF || id == OWN_DOMID;
+    return &d->grant[ref / GRANTS_PER_FRAME][ref % GRANTS_PER_FRAME];
 }
 
 int pv_grants_init(struct pv_domain *d)
 {
-    d->grant = pv_frame_ptr(d, d->special + SPECIAL_GRANT);
+    for (unsigned i = 0; i < GRANT_FRAMES_MAX; i++)
+        d->grant[i] = pv_frame_ptr(d, d->special + SPECIAL_GRANT + i);
     d->grant_frames = 1;
     d->grant_pins = calloc(GRANTS_MAX, sizeof *d->grant_pins);
     if (!d->grant_pins)
         return VC_ENOMEM;
-    d->grant[GNTTAB_RESERVED_CONSOLE] = (struct grant_entry_v1){
+    *entry(d, GNTTAB_RESERVED_CONSOLE) = (struct grant_entry_v1){
         .flags = GTF_permit_access, .domid = BACK_END, .frame = (uint32_t)d->console_mfn};
-    d->grant[GNTTAB_RESERVED_XENSTORE] = (struct grant_entry_v1){
+    *entry(d, GNTTAB_RESERVED_XENSTORE) = (struct grant_entry_v1){
         .flags = GTF_permit_access, .domid = BACK_END, .frame = (uint32_t)d->store_mfn};
     return 0;
+}
+
+void pv_grants_move(struct pv_domain *d, unsigned frame, void *to)
+{
+    pthread_mutex_lock(&d->grant_lock);
+    if (to != d->grant[frame])
+        memcpy(to, d->grant[frame], PAGE);
+    d->grant[frame] = to;
+    if (frame >= d->grant_frames)
+        d->grant_frames = frame + 1;
+    pthread_mutex_unlock(&d->grant_lock);
 }
 
 /* ---- the guest's side ------------------------------------------------------------------ */
@@ -30,7 +42,7 @@ static long setup_table(struct pv_vcpu *v, uint64_t at)
     struct gnttab_setup_table s;
     if (!pv_copy_from(v, &s, at, sizeof s))
         return -XEN_EFAULT;
-    if (!own(s.dom)) {
+    if (!pv_own(s.dom)) {
         s.status = GNTST_permission_denied;
     } else if (s.nr_frames > GRANT_FRAMES_MAX) {
         s.status = GNTST_general_error;
@@ -55,7 +67,7 @@ static long query_size(struct pv_vcpu *v, uint64_t at)
     struct gnttab_query_size q;
     if (!pv_copy_from(v, &q, at, sizeof q))
         return -XEN_EFAULT;
-    q.status = own(q.dom) ? GNTST_okay : GNTST_permission_denied;
+    q.status = pv_own(q.dom) ? GNTST_okay : GNTST_permission_denied;
     if (q.status == GNTST_okay) {
         q.nr_frames = v->d->grant_frames;
         q.max_nr_frames = GRANT_FRAMES_MAX;
@@ -146,15 +158,15 @@ void *pv_grant_map(struct pv_domain *d, uint32_t ref, bool write, uint64_t *gpa)
     pthread_mutex_lock(&d->lock);
     pthread_mutex_lock(&d->grant_lock);
     uint32_t *pins = &d->grant_pins[ref];
-    if (ref < d->grant_frames * (GRANTS_MAX / GRANT_FRAMES_MAX) && (*pins & 0xffff) < UINT16_MAX &&
-        claim(&d->grant[ref], write, &mfn)) {
+    if (ref < d->grant_frames * GRANTS_PER_FRAME && (*pins & 0xffff) < UINT16_MAX &&
+        claim(entry(d, ref), write, &mfn)) {
         int rc = write ? pv_frame_get_type(d, mfn, TYPE_WRITABLE) : pv_frame_get(d, mfn);
         if (!rc) {
             p = pv_frame_ptr(d, mfn);
             *gpa = mfn << 12;
             *pins += write ? 0x10001 : 1; /* all, and in the upper half those that write */
         } else if (!*pins) {
-            __atomic_fetch_and(&d->grant[ref].flags, (uint16_t) ~(GTF_reading | GTF_writing),
+            __atomic_fetch_and(&entry(d, ref)->flags, (uint16_t) ~(GTF_reading | GTF_writing),
                                __ATOMIC_SEQ_CST);
         }
     }
@@ -175,7 +187,7 @@ void pv_grant_unmap(struct pv_domain *d, uint32_t ref, bool write, uint64_t gpa)
     if (!(*pins >> 16))
         gone |= GTF_writing;
     if (gone)
-        __atomic_fetch_and(&d->grant[ref].flags, (uint16_t)~gone, __ATOMIC_SEQ_CST);
+        __atomic_fetch_and(&entry(d, ref)->flags, (uint16_t)~gone, __ATOMIC_SEQ_CST);
     if (write)
         pv_frame_put_type(d, gpa >> 12);
     else

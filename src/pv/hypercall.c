@@ -58,12 +58,23 @@ static hypercall_fn *const table[64] = {
     [__HYPERVISOR_sysctl] = hc_denied,
     [__HYPERVISOR_domctl] = hc_denied,
     [__HYPERVISOR_xenpmu_op] = hc_xenpmu,
+    [__HYPERVISOR_hvm_op] = hc_hvm_op,
 };
+
+/* And those that a PVH guest may ask. */
+static const uint64_t pvh_calls =
+    BIT64(__HYPERVISOR_platform_op) | BIT64(__HYPERVISOR_memory_op) |
+    BIT64(__HYPERVISOR_multicall) | BIT64(__HYPERVISOR_set_timer_op) |
+    BIT64(__HYPERVISOR_xen_version) | BIT64(__HYPERVISOR_console_io) |
+    BIT64(__HYPERVISOR_grant_table_op) | BIT64(__HYPERVISOR_vm_assist) |
+    BIT64(__HYPERVISOR_vcpu_op) | BIT64(__HYPERVISOR_sched_op) |
+    BIT64(__HYPERVISOR_event_channel_op) | BIT64(__HYPERVISOR_sysctl) |
+    BIT64(__HYPERVISOR_domctl) | BIT64(__HYPERVISOR_xenpmu_op) | BIT64(__HYPERVISOR_hvm_op);
 
 static long call(struct pv_vcpu *v, uint64_t nr, const uint64_t a[6])
 {
     struct pv_domain *d = v->d;
-    if (nr >= ARRAY_LEN(table) || !table[nr])
+    if (nr >= ARRAY_LEN(table) || !table[nr] || (d->pvh && !(pvh_calls >> nr & 1)))
         return -XEN_ENOSYS;
     __atomic_fetch_add(&d->calls[nr], 1, __ATOMIC_RELAXED);
     return table[nr](v, a);

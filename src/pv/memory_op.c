@@ -1,27 +1,32 @@
 /* SPDX-License-Identifier: MIT
  * What memory the guest has: the map, frames given back and taken again. */
 #include "domain.h"
+#include "../boot/layout.h"
 #include <xen/memory.h>
 
-static bool own(domid_t id)
-{
-    return id == DOMID_SELF || id == OWN_DOMID;
-}
-
-/* One entry: a PV guest's frames are numbered without holes. */
+/* A PV guest's frames are numbered without holes: one entry. A PVH guest has a PC's. */
 static long memory_map(struct pv_vcpu *v, uint64_t at)
 {
+    struct pv_domain *d = v->d;
     struct xen_memory_map m;
     struct e820_entry {
         uint64_t addr, size;
         uint32_t type;
-    } __attribute__((packed)) e = {0, v->d->npfn << 12, 1};
+    } __attribute__((packed)) e[MEMMAP_MAX];
+    struct memmap_entry map[MEMMAP_MAX] = {{0, d->npfn << 12, MEMMAP_RAM}};
+    const struct boot_ram ram = {.low = d->host.ram_low,
+                                 .high = d->host.ram_high,
+                                 .reserved = d->hidden,
+                                 .reserved_len = d->hidden_len};
+    unsigned n = d->pvh ? layout_memmap(&ram, map) : 1;
     if (!pv_copy_from(v, &m, at, sizeof m))
         return -XEN_EFAULT;
-    if (!m.nr_entries)
+    if (m.nr_entries < n)
         return -XEN_EINVAL;
-    m.nr_entries = 1;
-    if (!pv_copy_to(v, (uint64_t)(uintptr_t)m.buffer.p, &e, sizeof e) ||
+    m.nr_entries = n;
+    for (unsigned i = 0; i < n; i++)
+        e[i] = (struct e820_entry){map[i].addr, map[i].len, map[i].type};
+    if (!pv_copy_to(v, (uint64_t)(uintptr_t)m.buffer.p, e, n * sizeof *e) ||
         !pv_copy_to(v, at, &m, sizeof m))
         return -XEN_EFAULT;
     return 0;
@@ -42,7 +47,7 @@ static long quantity(struct pv_vcpu *v, uint64_t at, uint64_t frames)
     domid_t id;
     if (!pv_copy_from(v, &id, at, sizeof id))
         return -XEN_EFAULT;
-    return own(id) ? (long)frames : -XEN_EPERM;
+    return pv_own(id) ? (long)frames : -XEN_EPERM;
 }
 
 /* ---- ballooning ------------------------------------------------------------------------- */
@@ -53,13 +58,17 @@ static bool give_back(struct pv_domain *d, uint64_t mfn)
     if (!pv_frame_ok(d, mfn) || d->page[mfn].special || d->page[mfn].refs != 1)
         return false;
     d->page[mfn].refs = 0;
-    d->m2p[mfn] = FRAME_NR;
+    if (d->m2p)
+        d->m2p[mfn] = FRAME_NR;
     d->frames--;
     return true;
 }
 
-static uint64_t free_frame(struct pv_domain *d)
+/* A frame that nobody has. A PVH guest says which. */
+static uint64_t free_frame(const struct pv_domain *d, uint64_t wanted)
 {
+    if (d->pvh)
+        return pv_ram_frame(d, wanted) && !d->page[wanted].refs ? wanted : FRAME_NR;
     for (uint64_t pfn = 0; pfn < d->npfn; pfn++) {
         uint64_t mfn = pv_pfn_to_mfn(d, pfn);
         if (!d->page[mfn].refs)
@@ -72,7 +81,8 @@ static void take(struct pv_domain *d, uint64_t mfn, uint64_t pfn)
 {
     d->page[mfn] = (struct pv_page){.refs = 1};
     memset(pv_frame_ptr(d, mfn), 0, PAGE);
-    d->m2p[mfn] = pfn;
+    if (d->m2p)
+        d->m2p[mfn] = pfn;
     d->frames++;
 }
 
@@ -84,7 +94,7 @@ static long reservation(struct pv_vcpu *v, unsigned cmd, uint64_t at)
     uint64_t i = 0;
     if (!pv_copy_from(v, &r, at, sizeof r))
         return -XEN_EFAULT;
-    if (!own(r.domid))
+    if (!pv_own(r.domid))
         return -XEN_EPERM;
     if (r.extent_order)
         return 0; /* no contiguous frames are promised */
@@ -98,7 +108,7 @@ static long reservation(struct pv_vcpu *v, unsigned cmd, uint64_t at)
                 break;
             continue;
         }
-        uint64_t mfn = free_frame(d);
+        uint64_t mfn = free_frame(d, cmd == XENMEM_populate_physmap ? frame : FRAME_NR);
         if (mfn == FRAME_NR)
             break;
         take(d, mfn, cmd == XENMEM_populate_physmap ? frame : FRAME_NR);
@@ -121,7 +131,10 @@ long hc_memory_op(struct pv_vcpu *v, const uint64_t a[6])
     case XENMEM_maximum_ram_page: return (long)(v->d->special - 1);
     case XENMEM_current_reservation: return quantity(v, a[1], v->d->frames);
     case XENMEM_maximum_reservation: return quantity(v, a[1], v->d->npfn);
-    case XENMEM_machphys_mapping: return machphys_mapping(v, a[1]);
+    case XENMEM_machphys_mapping:
+        return v->d->pvh ? -XEN_ENOSYS : machphys_mapping(v, a[1]);
+    case XENMEM_add_to_physmap:
+    case XENMEM_remove_from_physmap: return hc_physmap_op(v, a);
     case XENMEM_memory_map: return memory_map(v, a[1]);
     case XENMEM_machine_memory_map: return -XEN_EPERM;
     default: return -XEN_ENOSYS;

@@ -2,7 +2,6 @@
  * Privileged instructions of a kernel at ring 3, done on its behalf; CPUID as a PV
  * guest sees it; control and debug registers that are only remembered. */
 #include "decode.h"
-#include <xen/arch-x86/cpuid.h>
 
 enum { RAX, RCX, RDX, RBX };
 
@@ -65,31 +64,6 @@ static bool msr_write(struct pv_vcpu *v, uint32_t index, uint64_t value)
 /* ---- CPUID ------------------------------------------------------------------------------------
  */
 
-static void leaf_xen(const struct pv_domain *d, uint32_t leaf, uint32_t sub, uint32_t out[4])
-{
-    (void)sub;
-    memset(out, 0, 4 * sizeof *out);
-    switch (leaf - XEN_CPUID_FIRST_LEAF) {
-    case 0:
-        out[0] = XEN_CPUID_FIRST_LEAF + XEN_CPUID_MAX_NUM_LEAVES;
-        out[1] = XEN_CPUID_SIGNATURE_EBX;
-        out[2] = XEN_CPUID_SIGNATURE_ECX;
-        out[3] = XEN_CPUID_SIGNATURE_EDX;
-        break;
-    case 1: out[0] = 4 << 16 | 17; break;
-    case 2: /* no hypercall page's MSR; entries' bits are preserved on request */
-        out[2] = XEN_CPUID_FEAT1_MMU_PT_UPDATE_PRESERVE_AD;
-        break;
-    case 3: /* time: never emulated */
-        out[0] = sub == 0 ? 1 : 0;
-        out[1] = sub == 0 ? 2 : 0;
-        out[2] = sub == 0 ? (uint32_t)(d->host.tsc_hz / 1000) : 0;
-        break;
-    case 5: out[1] = 40; break; /* bits of a machine address */
-    default: break;
-    }
-}
-
 /* What a PV guest has not: page sizes, its own paging features, interrupt controllers,
  * virtualization. */
 static void filter(uint32_t leaf, uint32_t sub, uint32_t out[4])
@@ -124,9 +98,8 @@ static void filter(uint32_t leaf, uint32_t sub, uint32_t out[4])
 void pv_hook_cpuid(void *ctx, unsigned cpu, uint32_t leaf, uint32_t sub, uint32_t out[4])
 {
     const struct pv_domain *d = ctx;
-    (void)cpu;
-    if (leaf >= XEN_CPUID_FIRST_LEAF && leaf < XEN_CPUID_FIRST_LEAF + 0x10000)
-        leaf_xen(d, leaf, sub, out);
+    if (pv_cpuid_is_xen(leaf))
+        pv_cpuid_xen(d, cpu, leaf, sub, out);
     else
         filter(leaf, sub, out);
 }

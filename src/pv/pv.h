@@ -26,6 +26,9 @@ struct pv_host { /* what the domain needs from the layer above it */
     vc_serial_out_fn *out; /* the console's output; or NULL */
     void *out_ud;
     struct xs *xs; /* the partition's xenstore */
+    /* A vector for the local APIC of a PVH guest's vCPU. Any thread. */
+    void (*vector)(void *ctx, unsigned cpu, uint8_t vector);
+    void (*map_changed)(void *ctx); /* of a PVH guest's, by itself */
     uint64_t tsc_hz;
     uint64_t ram_low, ram_high; /* bytes from 0 and from 4 GiB */
     unsigned ncpu;
@@ -40,6 +43,9 @@ struct pv_host { /* what the domain needs from the layer above it */
  * and sets the first state of vCPU 0. The partition is paused and stays this domain's
  * until pv_free. NULL with the error set. */
 struct pv_domain *pv_new(const struct pv_host *host, const struct vc_boot_opts *opts);
+/* The same for a guest that enters by PVH, whose memory the caller fills but for what is
+ * shared with the hypervisor: it lies at *base. vCPUs stay as they are. */
+struct pv_domain *pvh_new(const struct pv_host *host, uint64_t *base, uint64_t *len);
 void pv_free(struct pv_domain *d);
 /* The vCPU is freed: nobody reaches it any more. VM paused. */
 void pv_cpu_gone(struct pv_domain *d, unsigned cpu);

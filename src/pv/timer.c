@@ -190,6 +190,24 @@ static void runstate_forget(struct pv_vcpu *v)
     }
 }
 
+/* The frame of such an address, which the guest may write. */
+static int frame_at(struct pv_vcpu *v, uint64_t va, uint64_t *mfn)
+{
+    uint64_t l1, gpa;
+    if (v->d->pvh) {
+        if (!v->d->eng->ptr(v->bc, va, PV_WRITE, &gpa))
+            return -XEN_EFAULT;
+        *mfn = gpa >> 12;
+    } else {
+        const uint64_t *at = pv_entry_find(v, va, &l1);
+        uint64_t e = at ? *at : 0;
+        if ((e & (PTE_P | PTE_W)) != (PTE_P | PTE_W))
+            return -XEN_EFAULT;
+        *mfn = PTE_MFN(e);
+    }
+    return pv_frame_get_type(v->d, *mfn, TYPE_WRITABLE);
+}
+
 /* Where the structure lies: in one frame, or on the border of two. */
 long pv_runstate_register(struct pv_vcpu *v, struct pv_vcpu *who, uint64_t va)
 {
@@ -200,15 +218,10 @@ long pv_runstate_register(struct pv_vcpu *v, struct pv_vcpu *who, uint64_t va)
     pthread_mutex_lock(&who->run_lock);
     runstate_forget(who);
     for (unsigned i = 0; i < 2 && left && va && !rc; i++) {
-        uint64_t l1, n = min_u64(left, PAGE - (va & (PAGE - 1)));
-        const uint64_t *at = pv_entry_find(v, va, &l1);
-        if (!at || (*at & (PTE_P | PTE_W)) != (PTE_P | PTE_W))
-            rc = -XEN_EFAULT;
-        else
-            rc = pv_frame_get_type(d, PTE_MFN(*at), TYPE_WRITABLE);
+        uint64_t n = min_u64(left, PAGE - (va & (PAGE - 1)));
+        rc = frame_at(v, va, &who->run_mfn[i]);
         if (rc)
             break;
-        who->run_mfn[i] = PTE_MFN(*at);
         who->run_len[i] = (unsigned)n;
         who->run_area[i] = (uint8_t *)pv_frame_ptr(d, who->run_mfn[i]) + (va & (PAGE - 1));
         va += n;

@@ -197,6 +197,9 @@ long hc_vcpu_op(struct pv_vcpu *v, const uint64_t a[6])
     struct pv_vcpu *who = vcpu_nr(v->d, a[1]);
     if (!who || !who->bc)
         return -XEN_ENOENT;
+    /* A PVH guest starts and stops its vCPUs by their local APICs. */
+    if (v->d->pvh && (cmd == VCPUOP_initialise || cmd == VCPUOP_up || cmd == VCPUOP_down))
+        return -XEN_ENOSYS;
     switch (cmd) {
     case VCPUOP_initialise: return who == v ? -XEN_EEXIST : initialise(v, who, a[2]);
     case VCPUOP_up: return up(who);

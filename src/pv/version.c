@@ -16,6 +16,12 @@
      1u << XENFEAT_highmem_assist | 1u << XENFEAT_gnttab_map_avail_bits |                          \
      1u << XENFEAT_memory_op_vnode_supported | 1u << XENFEAT_direct_mapped)
 
+/* And a PVH guest. */
+#define FEATURES0_PVH                                                                              \
+    (1u << XENFEAT_writable_page_tables | 1u << XENFEAT_auto_translated_physmap |                  \
+     1u << XENFEAT_hvm_callback_vector | 1u << XENFEAT_hvm_safe_pvclock |                          \
+     1u << XENFEAT_memory_op_vnode_supported | 1u << XENFEAT_not_direct_mapped)
+
 static long features(struct pv_vcpu *v, uint64_t at)
 {
     struct xen_feature_info f;
@@ -23,7 +29,7 @@ static long features(struct pv_vcpu *v, uint64_t at)
         return -XEN_EFAULT;
     if (f.submap_idx >= XENFEAT_NR_SUBMAPS)
         return -XEN_EINVAL;
-    f.submap = f.submap_idx == 0 ? FEATURES0 : 0;
+    f.submap = f.submap_idx ? 0 : v->d->pvh ? FEATURES0_PVH : FEATURES0;
     return pv_copy_to(v, at, &f, sizeof f) ? 0 : -XEN_EFAULT;
 }
 
@@ -58,7 +64,9 @@ long hc_xen_version(struct pv_vcpu *v, const uint64_t a[6])
     case XENVER_extraversion: return text(v, at, sizeof(xen_extraversion_t), ".0");
     case XENVER_compile_info: return compile_info(v, at);
     case XENVER_capabilities:
-        return text(v, at, sizeof(xen_capabilities_info_t), "xen-3.0-x86_64 ");
+        return text(v, at, sizeof(xen_capabilities_info_t),
+                    v->d->pvh ? "hvm-3.0-x86_32 hvm-3.0-x86_32p hvm-3.0-x86_64 "
+                              : "xen-3.0-x86_64 ");
     case XENVER_changeset: return text(v, at, sizeof(xen_changeset_info_t), "unavailable");
     case XENVER_platform_parameters: return platform(v, at);
     case XENVER_get_features: return features(v, at);
@@ -81,9 +89,10 @@ long hc_physdev_op(struct pv_vcpu *v, const uint64_t a[6])
 
 long hc_vm_assist(struct pv_vcpu *v, const uint64_t a[6])
 {
-    (void)v;
     if (a[0] > VMASST_CMD_disable)
         return -XEN_ENOSYS;
+    if (v->d->pvh && (uint32_t)a[1] != VMASST_TYPE_runstate_update_flag)
+        return -XEN_EINVAL;
     switch ((uint32_t)a[1]) {
     case VMASST_TYPE_4gb_segments:
     case VMASST_TYPE_4gb_segments_notify:

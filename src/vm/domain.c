@@ -12,6 +12,16 @@ static int port_access(void *ctx, enum vc_space space, struct vc_access *a)
     return bus_access(((struct vc_vm *)ctx)->bus, space, a);
 }
 
+static void lapic_vector(void *ctx, unsigned cpu, uint8_t vector)
+{
+    irqchip_vector(((struct vc_vm *)ctx)->irq, cpu, vector);
+}
+
+static void map_changed(void *ctx)
+{
+    vm_map_changed(ctx);
+}
+
 static int host_fill(struct vc_vm *vm, struct pv_host *h)
 {
     *h = (struct pv_host){
@@ -22,6 +32,8 @@ static int host_fill(struct vc_vm *vm, struct pv_host *h)
         .bvm = vm->bvm,
         .access = port_access,
         .power = vm_power,
+        .vector = lapic_vector,
+        .map_changed = map_changed,
         .log = vm_log,
         .out = vm->pc_opts.serial_out,
         .out_ud = vm->pc_opts.serial_ud,
@@ -44,22 +56,38 @@ static int host_fill(struct vc_vm *vm, struct pv_host *h)
     return 0;
 }
 
-int vm_pv_boot(struct vc_vm *vm, const struct vc_boot_opts *opts)
+static int check(struct vc_vm *vm, struct pv_host *host)
 {
-    struct pv_host host;
     if (!vm->be->pv)
-        return err_set(VC_ENOTSUP, "backend %s runs no paravirtual guests: open pv", vm->be->name);
+        return err_set(VC_ENOTSUP, "backend %s runs no guests of Xen's: open pv", vm->be->name);
     if (!vm->ncpus)
         return err_set(VC_ESTATE, "vCPU 0 does not exist: call vc_cpu_new() first");
-    int rc = host_fill(vm, &host);
-    if (rc)
-        return rc;
-    vm->pv = pv_new(&host, opts);
+    return host_fill(vm, host);
+}
+
+/* With the domain made, or not: NULL. */
+static int made(struct vc_vm *vm, struct pv_domain *d)
+{
+    vm->pv = d;
     vm_map_changed(vm);
-    rc = vm->pv ? vm_attached_join(vm) : vc_errcode();
+    int rc = d ? vm_attached_join(vm) : vc_errcode();
     if (rc)
         vm_pv_free(vm);
     return rc;
+}
+
+int vm_pv_boot(struct vc_vm *vm, const struct vc_boot_opts *opts)
+{
+    struct pv_host host;
+    int rc = check(vm, &host);
+    return rc ? rc : made(vm, pv_new(&host, opts));
+}
+
+int vm_pvh_make(struct vc_vm *vm, uint64_t *base, uint64_t *len)
+{
+    struct pv_host host;
+    int rc = check(vm, &host);
+    return rc ? rc : made(vm, pvh_new(&host, base, len));
 }
 
 void vm_pv_free(struct vc_vm *vm)
@@ -104,6 +132,12 @@ int vm_pv_boot(struct vc_vm *vm, const struct vc_boot_opts *opts)
 {
     (void)vm, (void)opts;
     return err_set(VC_ENOTSUP, "this library was built without Xen's headers: it has no PV guests");
+}
+
+int vm_pvh_make(struct vc_vm *vm, uint64_t *base, uint64_t *len)
+{
+    (void)base, (void)len;
+    return vm_pv_boot(vm, NULL);
 }
 
 void vm_pv_free(struct vc_vm *vm)

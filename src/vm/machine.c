@@ -5,6 +5,7 @@
 #include "../base/err.h"
 #include "../base/tsc.h"
 #include "../boot/boot.h"
+#include "../io/acpi.h"
 #include "../io/firmware.h"
 
 #define RAM_MIN  (1ull << 20)
@@ -289,24 +290,56 @@ static int boot_apply(struct vc_cpu *cpu, struct boot_state *st)
     return rc ? rc : be->gprs(cpu->bcpu, true, &st->gprs);
 }
 
-static int boot_paused(struct vc_vm *vm, const struct vc_boot_opts *o)
+static int boot_paused(struct vc_vm *vm, const struct vc_boot_opts *o, struct boot_ram *ram)
 {
     struct vc_cpu *cpu = vm->cpu[0];
     if (!cpu)
         return err_set(VC_ESTATE, "vCPU 0 does not exist: call vc_cpu_new() first");
-    struct boot_ram ram = {.low = ram_low(&vm->pc_opts), .rsdp = PC_RSDP};
-    ram.high = vm->pc_opts.ram - ram.low;
+    ram->low = ram_low(&vm->pc_opts);
+    ram->high = vm->pc_opts.ram - ram->low;
+    ram->rsdp = PC_RSDP;
     struct boot_state st = {.gprs.size = sizeof st.gprs, .sregs.size = sizeof st.sregs};
     int rc = cpu_enter(cpu);
     if (rc)
         return rc;
-    rc = boot_load(&vm->mem, &ram, o, &st);
+    rc = boot_load(&vm->mem, ram, o, &st);
     if (!rc)
         rc = boot_apply(cpu, &st);
     if (!rc && st.firmware)
         rc = firmware_devices(vm->bus);
     cpu_leave(cpu);
     return rc;
+}
+
+static int boot_pvh(struct vc_vm *vm, struct vc_boot_opts *o)
+{
+    struct boot_ram ram = {0};
+    o->kind = VC_IMAGE_PVH;
+    int rc = vm_pvh_make(vm, &ram.reserved, &ram.reserved_len);
+    if (!rc)
+        rc = acpi_write_bare(&vm->mem, vm->ncpus);
+    if (!rc)
+        rc = boot_paused(vm, o, &ram);
+    vm->bare = !rc;
+    if (rc)
+        vm_pv_free(vm);
+    return rc;
+}
+
+/* The former guest's machine goes. */
+static int boot_any(struct vc_vm *vm, struct vc_boot_opts *o)
+{
+    struct boot_ram ram = {0};
+    int rc = vm->bare ? acpi_write(&vm->mem, vm->pc_opts.cpus) : 0;
+    vm_pv_free(vm);
+    vm->bare = false;
+    if (rc)
+        return rc;
+    switch (o->virt) {
+    case VC_VIRT_PV: return vm_pv_boot(vm, o);
+    case VC_VIRT_PVH: return boot_pvh(vm, o);
+    default: return boot_paused(vm, o, &ram);
+    }
 }
 
 int vc_boot(vc_vm *vm, const struct vc_boot_opts *opts)
@@ -324,18 +357,17 @@ int vc_boot(vc_vm *vm, const struct vc_boot_opts *opts)
         return err_set(VC_EINVAL, "there is no image: kernel is NULL or empty");
     if (!o.initrd && o.initrd_len)
         return err_set(VC_EINVAL, "initrd is NULL, but not of length 0");
-    if (o.virt > VC_VIRT_PV)
+    if (o.virt > VC_VIRT_PVH)
         return err_set(VC_EINVAL, "virt %u is not one of VC_VIRT_*", o.virt);
     rc = vm_pause(vm);
     if (rc)
         return rc;
-    if (vm->attached && o.virt != VC_VIRT_PV) {
+    if (vm->attached && o.virt == VC_VIRT_HVM) {
         vm_resume(vm);
         return err_set(VC_ENOTSUP, "an unmodified guest has no device for disks and links yet: "
-                                   "load it as VC_VIRT_PV, or add none");
+                                   "load it as VC_VIRT_PV or VC_VIRT_PVH, or add none");
     }
-    vm_pv_free(vm);
-    rc = o.virt == VC_VIRT_PV ? vm_pv_boot(vm, &o) : boot_paused(vm, &o);
+    rc = boot_any(vm, &o);
     if (!rc)
         vm_devs_reset(vm);
     vm_resume(vm);

@@ -66,7 +66,8 @@ struct vc_vm {
     struct irqchip *irq;
     struct pc *pc;
     struct vc_pc_opts pc_opts;
-    struct pv_domain *pv;         /* a paravirtual guest was loaded */
+    struct pv_domain *pv;         /* a guest of Xen's was loaded */
+    _Atomic bool bare;            /* a PVH guest, which has few of the PC's devices */
     struct vm_attached *attached; /* disks and links: attach.c */
     struct pv_front *front;       /* their back ends' guest, while there is one */
     _Atomic uint64_t power;       /* how it went down: kind << 32 | code; 0: it is up */
@@ -207,6 +208,8 @@ void vm_attached_free(struct vc_vm *vm);
 
 /* domain.c: the partition as a Xen PV domain. VM paused. */
 int vm_pv_boot(struct vc_vm *vm, const struct vc_boot_opts *opts);
+/* The partition becomes one; what it shares with its guest lies at *base. */
+int vm_pvh_make(struct vc_vm *vm, uint64_t *base, uint64_t *len);
 void vm_pv_free(struct vc_vm *vm);
 void vm_pv_cpu_gone(struct vc_vm *vm, unsigned cpu);
 /* It wants to run, but it is not its turn. */

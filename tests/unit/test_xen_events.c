@@ -149,9 +149,9 @@ Test(xen_events, grants)
     uint64_t gpa;
     uint8_t *page = pv_grant_map(r.d, GNTTAB_RESERVED_CONSOLE, true, &gpa);
     cr_assert_eq(page, pv_frame_ptr(r.d, r.d->console_mfn));
-    cr_assert_eq(r.d->grant[0].flags, GTF_permit_access | GTF_reading | GTF_writing);
+    cr_assert_eq(r.d->grant[0][0].flags, GTF_permit_access | GTF_reading | GTF_writing);
     pv_grant_unmap(r.d, GNTTAB_RESERVED_CONSOLE, true, gpa);
-    cr_assert_eq(r.d->grant[0].flags, GTF_permit_access);
+    cr_assert_eq(r.d->grant[0][0].flags, GTF_permit_access);
     static const struct grant_entry_v1 bad[] = {
         {0, BACK_END, 0x300},
         {GTF_permit_access, 3, 0x300},
@@ -159,12 +159,12 @@ Test(xen_events, grants)
         {GTF_permit_access, BACK_END, UINT32_MAX},
     };
     for (unsigned i = 0; i < ARRAY_LEN(bad); i++) {
-        r.d->grant[20] = bad[i];
+        r.d->grant[0][20] = bad[i];
         cr_assert_null(pv_grant_map(r.d, 20, true, &gpa));
-        cr_assert_eq(r.d->grant[20].flags, bad[i].flags);
+        cr_assert_eq(r.d->grant[0][20].flags, bad[i].flags);
     }
     /* Not for writing: a page table. */
-    r.d->grant[20] =
+    r.d->grant[0][20] =
         (struct grant_entry_v1){GTF_permit_access, BACK_END, (uint32_t)r.v->kernel_mfn};
     cr_assert_null(pv_grant_map(r.d, 20, true, &gpa));
     cr_assert_null(pv_grant_map(r.d, GRANTS_MAX, false, &gpa));

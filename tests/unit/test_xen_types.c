@@ -131,7 +131,7 @@ static long info(struct rig *r, uint64_t mfn)
 static long grant(struct rig *r, uint64_t mfn, bool write)
 {
     uint64_t gpa;
-    r->d->grant[20] = (struct grant_entry_v1){GTF_permit_access, BACK_END, (uint32_t)mfn};
+    r->d->grant[0][20] = (struct grant_entry_v1){GTF_permit_access, BACK_END, (uint32_t)mfn};
     if (!pv_grant_map(r->d, 20, write, &gpa))
         return GNTST_general_error;
     pv_grant_unmap(r->d, 20, write, gpa);
@@ -418,15 +418,15 @@ Test(xen_types, a_frame_is_granted_to_several_at_once)
 {
     struct rig r = rig_new(1);
     uint64_t gpa;
-    r.d->grant[20] = (struct grant_entry_v1){GTF_permit_access, BACK_END, AT_DATA};
+    r.d->grant[0][20] = (struct grant_entry_v1){GTF_permit_access, BACK_END, AT_DATA};
     for (unsigned i = 0; i < 3; i++)
         cr_assert_not_null(pv_grant_map(r.d, 20, i != 1, &gpa));
     pv_grant_unmap(r.d, 20, true, gpa);
-    cr_assert_eq(r.d->grant[20].flags, GTF_permit_access | GTF_reading | GTF_writing);
+    cr_assert_eq(r.d->grant[0][20].flags, GTF_permit_access | GTF_reading | GTF_writing);
     pv_grant_unmap(r.d, 20, true, gpa);
-    cr_assert_eq(r.d->grant[20].flags, GTF_permit_access | GTF_reading);
+    cr_assert_eq(r.d->grant[0][20].flags, GTF_permit_access | GTF_reading);
     pv_grant_unmap(r.d, 20, false, gpa);
-    cr_assert_eq(r.d->grant[20].flags, GTF_permit_access);
+    cr_assert_eq(r.d->grant[0][20].flags, GTF_permit_access);
     vc_close(r.vm);
 }
 

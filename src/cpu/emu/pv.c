@@ -66,10 +66,20 @@ void pv_syscall(struct emu *c)
 void pv_wake(struct emu *c)
 {
     c->halted = 0;
-    if (!c->env->pv)
+    if (!c->env->pv && !c->env->hvm)
         return;
     enter(c);
-    c->env->pv->wake(c->env->pv_ctx, c->index);
+    if (c->env->pv)
+        c->env->pv->wake(c->env->pv_ctx, c->index);
+    else
+        c->env->hvm->wake(c->env->pv_ctx, c->index);
+    leave(c);
+}
+
+void hvm_hypercall(struct emu *c)
+{
+    enter(c);
+    c->env->hvm->hypercall(c->env->pv_ctx, c->index);
     leave(c);
 }
 
@@ -82,14 +92,26 @@ void pv_start(struct emu *c)
 
 /* ---- accessors ----------------------------------------------------------------------- */
 
-static int attach(struct backend_vm *bvm, const struct pv_hooks *hooks, void *ctx)
+static int attach_any(struct backend_vm *bvm, const struct pv_hooks *pv,
+                      const struct hvm_hooks *hvm, void *ctx)
 {
     struct emu_vm *vm = (struct emu_vm *)bvm;
     if (vm->lockstep)
         return err_set(VC_ENOTSUP, "lockstep knows no paravirtual guests: use another engine");
     vm->env.pv_ctx = ctx;
-    vm->env.pv = hooks;
+    vm->env.pv = pv;
+    vm->env.hvm = hvm;
     return 0;
+}
+
+static int attach(struct backend_vm *bvm, const struct pv_hooks *hooks, void *ctx)
+{
+    return attach_any(bvm, hooks, NULL, ctx);
+}
+
+static int attach_hvm(struct backend_vm *bvm, const struct hvm_hooks *hooks, void *ctx)
+{
+    return attach_any(bvm, NULL, hooks, ctx);
 }
 
 static uint64_t *gprs(struct backend_cpu *bc)
@@ -270,8 +292,8 @@ static void *ptr(struct backend_cpu *bc, uint64_t linear, enum pv_access access,
     struct emu *c = emu_of(bc);
     struct walk w;
     if (!canonical(c, linear) ||
-        mmu_walk(c->env->mem, &c->walk, linear, access == PV_WRITE ? WALK_WRITE : WALK_READ, true,
-                 false, true, &w))
+        mmu_walk(c->env->mem, &c->walk, linear, access == PV_WRITE ? WALK_WRITE : WALK_READ,
+                 c->env->pv != NULL, true, true, &w))
         return NULL;
     const struct mem_region *r = mem_find(c->env->mem, w.gpa);
     if (!r || !(r->prot & (access == PV_WRITE ? VC_MEM_WRITE : VC_MEM_READ)))
@@ -306,6 +328,7 @@ static void cpuid(struct backend_cpu *bc, uint32_t leaf, uint32_t sub, uint32_t 
 
 const struct pv_engine emu_pv = {
     .attach = attach,
+    .attach_hvm = attach_hvm,
     .gprs = gprs,
     .rip = get_rip,
     .set_rip = set_rip,

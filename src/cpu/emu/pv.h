@@ -10,5 +10,6 @@ void pv_deliver(struct emu *c, enum emu_event type, unsigned vector, bool has_er
 void pv_syscall(struct emu *c);
 void pv_wake(struct emu *c);
 void pv_start(struct emu *c);
+void hvm_hypercall(struct emu *c); /* at CPL 0; c->rip is the next instruction's */
 
 #endif

@@ -45,4 +45,6 @@ void emu_cpuid(struct emu *c, uint32_t leaf, uint32_t sub, uint32_t out[4])
         leaf_xsave(c, sub, out);
     if (unlikely(c->env->pv))
         c->env->pv->cpuid(c->env->pv_ctx, c->index, leaf, sub, out);
+    else if (unlikely(c->env->hvm))
+        c->env->hvm->cpuid(c->env->pv_ctx, c->index, leaf, sub, out);
 }

@@ -4,6 +4,7 @@
  * raises #UD: MONITOR, MWAIT, RSM, the instructions of VMX and SVM among them. */
 #include "../simd/fpu.h"
 #include "sys.h"
+#include "../pv.h"
 #include "../lockstep/lockstep.h"
 #include "../sampler.h"
 #include <sys/random.h>
@@ -346,6 +347,12 @@ static uint64_t hypercall(struct emu *c)
 static void op_hypercall(struct emu *c, const struct op *op)
 {
     uint64_t ret;
+    if (c->env->hvm && !c->cpl) {
+        emu_at(c, op);
+        c->rip = op_next_ip(c, op);
+        hvm_hypercall(c);
+        return;
+    }
     if (!c->env->has_hcall || !c->env->has_hcall(c->env->ctx)) {
         if (!c->env->irq_ack)
             emu_ud(c, op);

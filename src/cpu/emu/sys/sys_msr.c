@@ -22,6 +22,12 @@ static bool apic_msr(struct emu *c, uint32_t index, bool write, uint64_t *v)
     return ok;
 }
 
+/* One that nobody else knows. */
+static bool hvm_msr(struct emu *c, uint32_t index, bool write, uint64_t *v)
+{
+    return c->env->hvm && c->env->hvm->msr(c->env->pv_ctx, c->index, index, write, v);
+}
+
 static bool pat_ok(uint64_t v)
 {
     for (unsigned i = 0; i < 8; i++) {
@@ -144,7 +150,7 @@ bool emu_msr_read(struct emu *c, uint32_t index, uint64_t *v)
     case MSR_KVM_SYSTEM_TIME_NEW: *v = c->kvm_system_time; break;
     case MSR_KVM_WALL_CLOCK:
     case MSR_KVM_WALL_CLOCK_NEW: *v = c->kvm_wall_clock; break;
-    default: return false;
+    default: return hvm_msr(c, index, false, v);
     }
     return true;
 }
@@ -195,6 +201,6 @@ bool emu_msr_write(struct emu *c, uint32_t index, uint64_t v)
     case MSR_KVM_SYSTEM_TIME_NEW: kvm_clock_set(c, v); return true;
     case MSR_KVM_WALL_CLOCK:
     case MSR_KVM_WALL_CLOCK_NEW: kvm_wall_clock_set(c, v); return true;
-    default: return false;
+    default: return hvm_msr(c, index, true, &v);
     }
 }
