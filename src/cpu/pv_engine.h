@@ -46,6 +46,8 @@ struct hvm_hooks {
     void (*hypercall)(void *ctx, unsigned cpu);
     /* PEND_EVENT was posted; it is cleared, and a halted vCPU awake. */
     void (*wake)(void *ctx, unsigned cpu);
+    /* The vCPU was reset by INIT, its local APIC too. */
+    void (*init)(void *ctx, unsigned cpu);
     void (*cpuid)(void *ctx, unsigned cpu, uint32_t leaf, uint32_t sub, uint32_t out[4]);
     /* A register that the engine does not know. false: #GP. */
     bool (*msr)(void *ctx, unsigned cpu, uint32_t index, bool write, uint64_t *value);

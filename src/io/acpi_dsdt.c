@@ -150,8 +150,19 @@ static void processors(struct acpi_buf *b, unsigned cpus)
         processor(b, i);
 }
 
+/* SLP_TYP 0 is S5, as pm.c has it; no other sleep state. */
+static void sleep_states(struct acpi_buf *b)
+{
+    aml_name(b, "_S5_");
+    size_t s5 = aml_package(b, 4);
+    for (int i = 0; i < 4; i++)
+        aml_int(b, 0);
+    aml_end(b, s5);
+}
+
 void acpi_dsdt_bare(struct acpi_buf *b, unsigned cpus)
 {
+    sleep_states(b);
     size_t sb = aml_scope(b, "\\_SB_");
     processors(b, cpus);
     aml_end(b, sb);
@@ -159,16 +170,8 @@ void acpi_dsdt_bare(struct acpi_buf *b, unsigned cpus)
 
 void acpi_dsdt(struct acpi_buf *b, unsigned cpus)
 {
-    size_t s5, sb;
-
-    /* SLP_TYP 0 is S5, as pm.c has it; no other sleep state. */
-    aml_name(b, "_S5_");
-    s5 = aml_package(b, 4);
-    for (int i = 0; i < 4; i++)
-        aml_int(b, 0);
-    aml_end(b, s5);
-
-    sb = aml_scope(b, "\\_SB_");
+    sleep_states(b);
+    size_t sb = aml_scope(b, "\\_SB_");
     pci_root(b);
     board(b);
     isa(b, "COM1", "PNP0501", PC_PORT_UART, 8, PC_IRQ_UART);

@@ -69,6 +69,23 @@ static void hook_wake(void *ctx, unsigned cpu)
         runs(v);
 }
 
+/* It is down till the next SIPI, but for the first. An interrupt went with the APIC's
+ * state; the event is there still. */
+static void hook_init(void *ctx, unsigned cpu)
+{
+    struct pv_vcpu *v = vcpu_of(ctx, cpu);
+    if (!v)
+        return;
+    if (cpu) {
+        atomic_store(&v->up, false);
+        pv_runstate_set(v, RUNSTATE_offline);
+    }
+    pthread_mutex_lock(&v->d->port_lock);
+    if (pv_upcall_pending(v))
+        pvh_upcall(v);
+    pthread_mutex_unlock(&v->d->port_lock);
+}
+
 static void hook_cpuid(void *ctx, unsigned cpu, uint32_t leaf, uint32_t sub, uint32_t out[4])
 {
     if (pv_cpuid_is_xen(leaf))
@@ -100,7 +117,12 @@ static bool hook_msr(void *ctx, unsigned cpu, uint32_t index, bool write, uint64
 }
 
 static const struct hvm_hooks hooks = {
-    .hypercall = hook_hypercall, .wake = hook_wake, .cpuid = hook_cpuid, .msr = hook_msr};
+    .hypercall = hook_hypercall,
+    .wake = hook_wake,
+    .init = hook_init,
+    .cpuid = hook_cpuid,
+    .msr = hook_msr,
+};
 
 /* ---- life ------------------------------------------------------------------------------------ */
 

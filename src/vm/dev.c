@@ -3,6 +3,7 @@
 #include "vm.h"
 #include "../base/args.h"
 #include "../base/err.h"
+#include "../io/pcdev.h"
 #include <stdlib.h>
 
 #define PORTS    0x10000ull
@@ -19,9 +20,44 @@ static bool is_call(struct vc_vm *vm, const struct vc_access *a)
            (a->addr == VC_RETURN_PORT && a->cpu && a->cpu->calls);
 }
 
+/* Of the PC's devices a PVH guest finds the 8254 with the speaker's port, the power
+ * management registers, the debug port and the reset control; the embedder's own it finds
+ * all. What is not there floats high. */
+static bool bare_hides(const struct vc_vm *vm, enum vc_space space, const struct vc_access *a)
+{
+    static const struct {
+        enum vc_space space;
+        uint64_t base, len;
+    } gone[] = {
+        {VC_SPACE_PORT, 0x20, 2},
+        {VC_SPACE_PORT, 0x60, 1},
+        {VC_SPACE_PORT, 0x64, 1},
+        {VC_SPACE_PORT, PC_PORT_RTC, 2},
+        {VC_SPACE_PORT, 0xa0, 2},
+        {VC_SPACE_PORT, PC_PORT_UART, 8},
+        {VC_SPACE_PORT, 0x4d0, 2},
+        {VC_SPACE_PORT, PC_PORT_FWCFG, 12},
+        {VC_SPACE_PORT, 0xcf8, 1},
+        {VC_SPACE_PORT, 0xcfc, 4},
+        {VC_SPACE_MMIO, PC_IOAPIC_BASE, 0x1000},
+        {VC_SPACE_MMIO, PC_ECAM_BASE, PC_ECAM_BUSES << 20},
+    };
+    if (!atomic_load_explicit(&vm->bare, memory_order_relaxed))
+        return false;
+    for (unsigned i = 0; i < ARRAY_LEN(gone); i++)
+        if (space == gone[i].space && a->addr - gone[i].base < gone[i].len)
+            return true;
+    return false;
+}
+
 int vm_access(void *ctx, enum vc_space space, struct vc_access *access)
 {
     struct vc_vm *vm = ctx;
+    if (bare_hides(vm, space, access)) {
+        if (!access->write)
+            access->data = UINT64_MAX;
+        return ENV_HANDLED;
+    }
     if (space == VC_SPACE_PORT && is_call(vm, access))
         return ENV_UNHANDLED;
     if (access->write && atomic_load_explicit(&vm->nbinds, memory_order_relaxed) &&

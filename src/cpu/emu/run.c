@@ -160,6 +160,8 @@ static void take_init(struct emu *c)
     emu_reset(c, true);
     if (c->env->init)
         c->env->init(c->env->ctx, c->index);
+    if (c->env->hvm)
+        c->env->hvm->init(c->env->pv_ctx, c->index);
     c->wait_sipi = c->index != 0;
     c->halted = 0;
 }
