@@ -152,10 +152,10 @@ static uint32_t fadt(struct acpi_buf *b, uint32_t facs_gpa, uint32_t dsdt_gpa, b
     acpi_u8(b, 0);
     acpi_u32(b, F_WBINVD | F_PROC_C1 | F_PWR_BUT | F_SLP_BUT | F_FIX_RTC | F_TMR_32 | F_RESET_REG);
     gas_io(b, PC_PORT_RST_CNT, 8, 1);
-    acpi_u8(b, 0x06); /* RESET_VALUE: full reset */
-    acpi_u16(b, 0);   /* ARM_BOOT_ARCH */
+    acpi_u8(b, 0x06);         /* RESET_VALUE: full reset */
+    acpi_u16(b, 0);           /* ARM_BOOT_ARCH */
     acpi_u8(b, bare ? 1 : 4); /* minor version: 5.1, 6.4 */
-    acpi_u64(b, 0);   /* X_FIRMWARE_CTRL: the 32-bit one counts */
+    acpi_u64(b, 0);           /* X_FIRMWARE_CTRL: the 32-bit one counts */
     acpi_u64(b, dsdt_gpa);
     gas_io(b, PC_PORT_PM, 32, 2);
     gas_io(b, 0, 0, 0);

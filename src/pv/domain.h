@@ -161,7 +161,7 @@ struct pv_domain {
     uint64_t store_mfn, console_mfn;
 
     struct grant_entry_v1 *grant[GRANT_FRAMES_MAX]; /* the table's frames */
-    unsigned grant_frames;        /* set up by the guest */
+    unsigned grant_frames;                          /* set up by the guest */
     pthread_mutex_t grant_lock;
     uint32_t *grant_pins; /* maps by back ends, by reference */
 
@@ -210,7 +210,8 @@ static inline uint64_t pv_pfn_to_mfn(const struct pv_domain *d, uint64_t pfn)
 /* The guest's own, whether it has it now or gave it back. */
 static inline bool pv_ram_frame(const struct pv_domain *d, uint64_t mfn)
 {
-    return mfn < d->host.ram_low >> 12 || (mfn >= 4ull << 18 && mfn - (4ull << 18) < d->host.ram_high >> 12);
+    return mfn < d->host.ram_low >> 12 ||
+           (mfn >= 4ull << 18 && mfn - (4ull << 18) < d->host.ram_high >> 12);
 }
 
 /* A domain number that a hypercall names: the caller's? */

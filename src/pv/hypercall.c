@@ -68,8 +68,8 @@ static const uint64_t pvh_calls =
     BIT64(__HYPERVISOR_xen_version) | BIT64(__HYPERVISOR_console_io) |
     BIT64(__HYPERVISOR_grant_table_op) | BIT64(__HYPERVISOR_vm_assist) |
     BIT64(__HYPERVISOR_vcpu_op) | BIT64(__HYPERVISOR_sched_op) |
-    BIT64(__HYPERVISOR_event_channel_op) | BIT64(__HYPERVISOR_sysctl) |
-    BIT64(__HYPERVISOR_domctl) | BIT64(__HYPERVISOR_xenpmu_op) | BIT64(__HYPERVISOR_hvm_op);
+    BIT64(__HYPERVISOR_event_channel_op) | BIT64(__HYPERVISOR_sysctl) | BIT64(__HYPERVISOR_domctl) |
+    BIT64(__HYPERVISOR_xenpmu_op) | BIT64(__HYPERVISOR_hvm_op);
 
 static long call(struct pv_vcpu *v, uint64_t nr, const uint64_t a[6])
 {

@@ -131,8 +131,7 @@ long hc_memory_op(struct pv_vcpu *v, const uint64_t a[6])
     case XENMEM_maximum_ram_page: return (long)(v->d->special - 1);
     case XENMEM_current_reservation: return quantity(v, a[1], v->d->frames);
     case XENMEM_maximum_reservation: return quantity(v, a[1], v->d->npfn);
-    case XENMEM_machphys_mapping:
-        return v->d->pvh ? -XEN_ENOSYS : machphys_mapping(v, a[1]);
+    case XENMEM_machphys_mapping: return v->d->pvh ? -XEN_ENOSYS : machphys_mapping(v, a[1]);
     case XENMEM_add_to_physmap:
     case XENMEM_remove_from_physmap: return hc_physmap_op(v, a);
     case XENMEM_memory_map: return memory_map(v, a[1]);
