@@ -48,6 +48,8 @@ struct hvm_hooks {
     void (*wake)(void *ctx, unsigned cpu);
     /* The vCPU was reset by INIT, its local APIC too. */
     void (*init)(void *ctx, unsigned cpu);
+    /* It is about to sleep in HLT, or does no longer; it may have been awake at once. */
+    void (*idle)(void *ctx, unsigned cpu, bool idle);
     void (*cpuid)(void *ctx, unsigned cpu, uint32_t leaf, uint32_t sub, uint32_t out[4]);
     /* A register that the engine does not know. false: #GP. */
     bool (*msr)(void *ctx, unsigned cpu, uint32_t index, bool write, uint64_t *value);

@@ -40,7 +40,7 @@ static struct pv_vcpu *vcpu_of(void *ctx, unsigned cpu)
     return cpu < d->host.ncpu && d->vcpu[cpu].bc ? &d->vcpu[cpu] : NULL;
 }
 
-/* It runs, and was started without a word to the hypervisor, or woken by an interrupt. */
+/* It runs, and was perhaps started without a word to the hypervisor. */
 static void runs(struct pv_vcpu *v)
 {
     atomic_store(&v->up, true);
@@ -67,6 +67,13 @@ static void hook_wake(void *ctx, unsigned cpu)
     struct pv_vcpu *v = vcpu_of(ctx, cpu);
     if (v)
         runs(v);
+}
+
+static void hook_idle(void *ctx, unsigned cpu, bool idle)
+{
+    struct pv_vcpu *v = vcpu_of(ctx, cpu);
+    if (v)
+        pv_runstate_set(v, idle ? RUNSTATE_blocked : RUNSTATE_running);
 }
 
 /* It is down till the next SIPI, but for the first. An interrupt went with the APIC's
@@ -120,6 +127,7 @@ static const struct hvm_hooks hooks = {
     .hypercall = hook_hypercall,
     .wake = hook_wake,
     .init = hook_init,
+    .idle = hook_idle,
     .cpuid = hook_cpuid,
     .msr = hook_msr,
 };

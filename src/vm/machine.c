@@ -321,8 +321,10 @@ static int boot_pvh(struct vc_vm *vm, struct vc_boot_opts *o)
     if (!rc)
         rc = boot_paused(vm, o, &ram);
     vm->bare = !rc;
-    if (rc)
+    if (rc) {
         vm_pv_free(vm);
+        acpi_write(&vm->mem, vm->pc_opts.cpus);
+    }
     return rc;
 }
 

@@ -224,6 +224,19 @@ Test(xen_pvh, refused_places)
     vc_close(r.vm);
 }
 
+Test(xen_pvh, not_for_ever)
+{
+    struct rig r = rig_pvh(1);
+    long rc = 0;
+    unsigned n = 0;
+    for (; !rc && n < 100000; n++)
+        rc = add(&r, XENMAPSPACE_shared_info, 0, HOLE + n % 2);
+    cr_assert_eq(rc, -XEN_ENOSPC); /* the host keeps something of each */
+    cr_assert_geq(n, SPECIAL_COUNT);
+    cr_assert_eq(add(&r, XENMAPSPACE_shared_info, 0, 0x60), 0);
+    vc_close(r.vm);
+}
+
 Test(xen_pvh, a_grant_through_a_moved_table)
 {
     struct rig r = rig_pvh(1);

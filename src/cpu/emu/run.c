@@ -198,8 +198,13 @@ static void sleep_halted(struct emu *c)
     code_offline(c);
     atomic_store(&c->in_guest, 0);
     uint64_t t0 = host_now_ns();
+    const struct hvm_hooks *hvm = c->wait_sipi ? NULL : c->env->hvm;
     doing(c, VC_DOING_IDLE);
+    if (hvm)
+        hvm->idle(c->env->pv_ctx, c->index, true);
     uint32_t got = mail_wait(c->mail, mask, c->deadline_ns);
+    if (hvm)
+        hvm->idle(c->env->pv_ctx, c->index, false);
     doing(c, VC_DOING_INTERPRETER);
     c->stats.idle_ns += host_now_ns() - t0;
     atomic_store(&c->in_guest, 1);
