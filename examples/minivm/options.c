@@ -25,6 +25,8 @@ void options_help(void)
          "  -m, --memory SIZE    RAM: 512M, 2G; a plain number is in MiB (default 512M)\n"
          "  -c, --cpus N         virtual CPUs (default 1)\n"
          "  -b, --backend NAME   auto, kvm, emu or pv (default auto)\n"
+         "      --boot pvgrub    start Debian's PV-GRUB (package grub-xen-host, or --kernel\n"
+         "                       FILE) as a PV guest: it boots what the disk's grub.cfg says\n"
          "      --virt KIND      hvm, or a guest of Xen's: pv (default with -b pv), pvh\n"
          "      --irqchip WHERE  interrupt controllers: auto, kernel or user (default auto)\n"
          "      --disk FILE[,ro] a raw image as the next disk (xvda...; pv guests)\n"
@@ -138,6 +140,7 @@ static bool parse_irqchip(const char *text, unsigned *irqchip)
 
 enum {
     OPT_VIRT = 255,
+    OPT_BOOT,
     OPT_DISK,
     OPT_NET,
     OPT_IRQCHIP,
@@ -159,6 +162,7 @@ static const struct option long_options[] = {
     {"engine", required_argument, NULL, 'e'},
     {"lockstep", no_argument, NULL, OPT_LOCKSTEP},
     {"virt", required_argument, NULL, OPT_VIRT},
+    {"boot", required_argument, NULL, OPT_BOOT},
     {"irqchip", required_argument, NULL, OPT_IRQCHIP},
     {"disk", required_argument, NULL, OPT_DISK},
     {"net", required_argument, NULL, OPT_NET},
@@ -187,6 +191,9 @@ static int parse_option(struct options *o, int c)
     case OPT_PERF_MAP: o->perf_map = true; return 0;
     case OPT_SYMBOLS: o->symbols = optarg, o->perf_map = true; return 0;
     case OPT_VIRT: return parse_virt(optarg, &o->virt) ? 0 : wrong("not a kind of guest", optarg);
+    case OPT_BOOT:
+        o->pvgrub = !strcmp(optarg, "pvgrub");
+        return o->pvgrub ? 0 : wrong("not a boot loader", optarg);
     case OPT_IRQCHIP: return parse_irqchip(optarg, &o->irqchip) ? 0 : wrong("not a place", optarg);
     case OPT_TESTDEV: o->testdev = true; return 0;
     case OPT_DISK:
@@ -206,6 +213,24 @@ static int parse_option(struct options *o, int c)
     case 't': return parse_seconds(optarg, &o->timeout) ? 0 : wrong("not a time", optarg);
     default: fputs("Try 'minivm --help'.\n", stderr); return STATUS_USAGE;
     }
+}
+
+/* Where Debian's package grub-xen-host has the image for 64-bit PV guests. */
+#define PVGRUB_PATH "/usr/lib/grub-xen/grub-x86_64-xen.bin"
+
+/* --boot pvgrub: a boot loader that is a PV guest's kernel, and has all else from a disk. */
+static int take_pvgrub(struct options *o)
+{
+    if (o->virt >= 0 && o->virt != VC_VIRT_PV)
+        return wrong("--boot pvgrub is a PV guest, --virt says another", NULL);
+    if (o->initrd || o->flat)
+        return wrong("--boot pvgrub has its kernel and initrd from a disk", NULL);
+    if (!o->ndisks)
+        return wrong("--boot pvgrub needs a --disk", NULL);
+    o->virt = VC_VIRT_PV;
+    if (!o->image)
+        o->image = PVGRUB_PATH;
+    return 0;
 }
 
 int options_parse(struct options *o, int argc, char **argv)
@@ -232,6 +257,8 @@ int options_parse(struct options *o, int argc, char **argv)
         o->image = argv[optind++];
     if (optind < argc)
         return wrong("one argument too many", argv[optind]);
+    if (o->pvgrub && o->command == COMMAND_RUN && (rc = take_pvgrub(o)))
+        return rc;
     if (o->virt > VC_VIRT_HVM && !strcmp(o->backend, "auto"))
         o->backend = "pv";
     if (o->virt < 0) /* backend pv is for PV guests, but raw code is none */

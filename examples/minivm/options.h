@@ -39,7 +39,7 @@ struct options {
     const char *symbols; /* for perf */
     const char *disk[DISKS_MAX], *link[LINKS_MAX];
     unsigned ndisks, nlinks;
-    bool flat, testdev, stats, verbose, perf_map;
+    bool flat, pvgrub, testdev, stats, verbose, perf_map;
 };
 
 /* Parses the command line. 0, or a status to end with; what is wrong was said. */
