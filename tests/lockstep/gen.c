@@ -32,10 +32,50 @@ static void branch(struct gen *g)
     close_jump(g, token);
 }
 
+/* It advances through a page, goes back by one jump, and by another with the pointer in
+ * another page. */
+static void loop_two_ends(struct gen *g)
+{
+    unsigned r = dst_reg(g), p, every = 1u << (3 + below(&g->r, 3));
+    int32_t step = one_in(&g->r, 2) ? 8 : -8;
+    g->keep |= (uint16_t)BIT(r);
+    p = dst_reg(g);
+    g->keep |= (uint16_t)BIT(p);
+    emit2(g, ZYDIS_MNEMONIC_MOV, reg_op(r, 8), imm_op(40 + below(&g->r, 100)));
+    emit_lea(g, p, W_DATA + 0x1800);
+    settle_flow(g);
+    unsigned top = g->at;
+    for (unsigned i = 1 + below(&g->r, 3); i > 0; i--) {
+        request q = req(one_in(&g->r, 2) ? ZYDIS_MNEMONIC_ADD : ZYDIS_MNEMONIC_XOR);
+        operand m = {.type = ZYDIS_OPERAND_TYPE_MEMORY};
+        m.mem.base = (ZydisRegister)(ZYDIS_REGISTER_RAX + p);
+        m.mem.displacement = 8 * (int64_t)below(&g->r, 4);
+        m.mem.size = 4;
+        bool load = one_in(&g->r, 3);
+        add_operand(&q, load ? reg_op(dst_reg(g), 4) : m);
+        add_operand(&q, load ? m : reg_op(any_reg(g), 4));
+        emit(g, &q, false);
+    }
+    emit2(g, ZYDIS_MNEMONIC_ADD, reg_op(p, 8), imm_op(step));
+    emit2(g, ZYDIS_MNEMONIC_SUB, reg_op(r, 8), imm_op(1));
+    unsigned out = emit_jump(g, 8, true); /* js */
+    emit2(g, ZYDIS_MNEMONIC_TEST, reg_op(r, 4), imm_op(every - 1));
+    g->undef &= ~FL_AF;
+    emit_jump_back(g, 5, top);
+    emit_lea(g, p, W_DATA + 0x2800 + 0x1000 * below(&g->r, 5));
+    emit_jump_back(g, -1, top);
+    close_jump(g, out);
+    g->keep &= (uint16_t) ~(BIT(r) | BIT(p));
+}
+
 static void loop(struct gen *g)
 {
     unsigned n = 2 + below(&g->r, g->depth ? 10 : 30), kind = below(&g->r, 4), top;
     unsigned body = 2 + below(&g->r, 8), r = 0;
+    if (one_in(&g->r, 6) && !g->p->narrow) {
+        loop_two_ends(g);
+        return;
+    }
     if (kind == 3 && !may_write(g, BIT(RCX)))
         kind = 0;
     switch (kind) {

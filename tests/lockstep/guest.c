@@ -98,6 +98,10 @@ static void make_tables(struct guest *g, const struct program *p)
     map(g, W_CODE, CODE_PAGES, P_CODE, own | PTE_FIX);
     map(g, W_CODE_RW, CODE_PAGES, P_CODE, own);
     map(g, W_DATA, DATA_PAGES, P_DATA, own);
+    /* Plain pages in another order, so that one taken for another shows. */
+    static const uint8_t order[] = {0, 4, 7, 2, 8, 5, 1, 3, 6};
+    for (unsigned i = 0; i < sizeof order; i++)
+        map(g, W_DATA + i * 4096, 1, P_DATA + order[i] * 4096u, own);
     map(g, W_DATA + D_BAD, 1, P_DATA + D_BAD, own & ~PTE_W);
     if (p->features & F_MODE) /* a user page, with a protection key where there are some */
         map(g, W_DATA + D_BAD + 4096, 1, P_DATA + D_BAD + 4096, up | 1ull << 59);
