@@ -81,7 +81,10 @@ struct pv_engine {
     void (*set_gdt)(struct backend_cpu *c, uint64_t base, uint32_t limit);
     void (*set_ldt)(struct backend_cpu *c, uint64_t base, uint32_t limit); /* limit 0: none */
     /* Page tables: 4-level, with a flush of what is not global. */
-    void (*set_cr3)(struct backend_cpu *c, uint64_t cr3);
+    void (*set_cr3)(struct backend_cpu *c, uint64_t cr3); /* flushes */
+    /* Into the guest's kernel or user mode, each with a root of its own. Flushes nothing:
+     * when a root changes that is not in use, flush(). */
+    void (*switch_mode)(struct backend_cpu *c, bool kernel, uint64_t cr3);
     void (*set_ts)(struct backend_cpu *c, bool ts);
     void (*flush)(struct backend_cpu *c);
     void (*flush_page)(struct backend_cpu *c, uint64_t linear);

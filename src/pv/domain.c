@@ -203,7 +203,8 @@ static void start(struct pv_domain *d)
     struct pv_vcpu *v = &d->vcpu[0];
     atomic_store(&v->up, true);
     if (!d->pvh) {
-        d->eng->set_cr3(v->bc, v->kernel_mfn << 12);
+        d->eng->switch_mode(v->bc, true, v->kernel_mfn << 12);
+        d->eng->flush(v->bc);
         pv_flushed(v);
         pv_descriptors_load(v);
     }

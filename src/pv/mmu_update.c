@@ -205,8 +205,11 @@ int pv_base_set(struct pv_vcpu *v, uint64_t mfn, bool user)
     } else {
         *base = FRAME_NR;
     }
-    if (user != v->kernel && v->bc && atomic_load(&v->up)) {
-        v->d->eng->set_cr3(v->bc, *base << 12);
+    if (v->bc && atomic_load(&v->up)) {
+        if (user != v->kernel)
+            v->d->eng->set_cr3(v->bc, *base << 12);
+        else
+            v->d->eng->flush(v->bc);
         pv_flushed(v);
     }
     if (old != FRAME_NR)

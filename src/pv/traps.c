@@ -40,8 +40,7 @@ static void mode_set(struct pv_vcpu *v, bool kernel)
     e->set_base(v->bc, PV_GS, v->gs_other);
     v->gs_other = gs;
     v->kernel = kernel;
-    e->set_cr3(v->bc, (kernel ? v->kernel_mfn : v->user_mfn) << 12);
-    pv_flushed(v);
+    e->switch_mode(v->bc, kernel, (kernel ? v->kernel_mfn : v->user_mfn) << 12);
 }
 
 /* ---- bounce frames -------------------------------------------------------------------------- */

@@ -96,7 +96,8 @@ void pv_hook_start(void *ctx, unsigned cpu)
         return;
     struct pv_vcpu *v = &d->vcpu[cpu];
     const struct pv_engine *e = d->eng;
-    e->set_cr3(v->bc, v->kernel_mfn << 12);
+    e->switch_mode(v->bc, true, v->kernel_mfn << 12);
+    e->flush(v->bc);
     pv_flushed(v);
     pv_descriptors_load(v);
     e->flat_cs_ss(v->bc, FLAT_KERNEL_CS64, FLAT_KERNEL_SS64);

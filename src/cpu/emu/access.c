@@ -40,7 +40,7 @@ static struct target translate(struct emu *c, const struct op *op, enum tlb_priv
     if (c->efer & EFER_LMA && !canonical(c, lin))
         not_canonical(c, op);
     c->stats.tlb_misses++;
-    uint32_t err = mmu_walk(c->env->mem, &c->walk, lin, how[kind], priv == TLB_USER,
+    uint32_t err = mmu_walk(c->env->mem, &c->walk, lin, how[kind], tlb_user(c, priv),
                             priv == TLB_KERNEL_AC, true, &w);
     if (err) {
         if (op)
@@ -367,9 +367,9 @@ void emu_rmw_done(struct emu *c, uint64_t lin, unsigned size)
 
 /* ---- implicit accesses ----------------------------------------------------------- */
 
-static enum tlb_priv priv_of(unsigned cpl)
+static enum tlb_priv priv_of(const struct emu *c, unsigned cpl)
 {
-    return cpl == 3 ? TLB_USER : TLB_KERNEL;
+    return cpl != 3 ? TLB_KERNEL : c->pv_kernel ? TLB_PV_KERNEL : TLB_USER;
 }
 
 void sys_load(struct emu *c, uint64_t lin, void *buf, unsigned len)
@@ -392,14 +392,14 @@ void sys_probe_store(struct emu *c, uint64_t lin, unsigned len)
 
 void cpl_store(struct emu *c, unsigned cpl, uint64_t lin, const void *buf, unsigned len)
 {
-    store_bytes(c, NULL, priv_of(cpl), lin, buf, len);
+    store_bytes(c, NULL, priv_of(c, cpl), lin, buf, len);
 }
 
 /* ---- fetch ------------------------------------------------------------------------ */
 
 void fetch_translate(struct emu *c, uint64_t lin, struct fetch *f)
 {
-    enum tlb_priv priv = c->cpl == 3 ? TLB_USER : TLB_KERNEL;
+    enum tlb_priv priv = priv_of(c, c->cpl);
     struct tlb_set *set = &c->tlbs->cur->set[priv];
     unsigned i = tlb_index(lin);
 

@@ -40,6 +40,8 @@ struct dtable {
 #define TLB_N       (1u << TLB_BITS)
 #define TLB_NONE(i) ((uint64_t)((i) ^ TLB_N / 2) << 12)
 enum tlb_kind { TLB_R, TLB_W, TLB_X, TLB_KINDS };
+/* A deprivileged guest's kernel is at CPL 3; nobody is at 0 then. */
+#define TLB_PV_KERNEL TLB_KERNEL_AC
 enum tlb_priv { TLB_KERNEL, TLB_KERNEL_AC, TLB_USER, TLB_NEVER, TLB_PRIVS }; /* NEVER: all slow */
 struct tlb_ent {
     uint64_t tag, addend; /* host pointer = linear + addend */
@@ -193,6 +195,7 @@ struct emu {
     uint64_t kvm_system_time, kvm_wall_clock;
     uint32_t pkru, pkrs; /* rights by protection key: op_pkey.c */
     bool nmi_masked;     /* between NMI and IRET */
+    bool pv_kernel;      /* at CPL 3, but a deprivileged guest's kernel */
     bool wait_sipi;
     bool ac_check;   /* alignment checks on: CR0.AM, EFLAGS.AC, CPL 3 */
     bool db_data;    /* a data or I/O breakpoint is armed in DR7 */

@@ -237,6 +237,17 @@ static void set_cr3(struct backend_cpu *bc, uint64_t cr3)
     emu_switch_cr3(c, false);
 }
 
+/* What either mode's own set remembers stays true: each has one root. What the processor
+ * itself read for either goes. */
+static void switch_mode(struct backend_cpu *bc, bool kernel, uint64_t cr3)
+{
+    struct emu *c = emu_of(bc);
+    c->pv_kernel = kernel;
+    c->cr3 = cr3;
+    tlb_forget_implicit(c);
+    emu_mode_changed(c);
+}
+
 static void set_ts(struct backend_cpu *bc, bool ts)
 {
     struct emu *c = emu_of(bc);
@@ -344,6 +355,7 @@ const struct pv_engine emu_pv = {
     .set_gdt = set_gdt,
     .set_ldt = set_ldt,
     .set_cr3 = set_cr3,
+    .switch_mode = switch_mode,
     .set_ts = set_ts,
     .flush = flush,
     .flush_page = flush_page,

@@ -13,23 +13,32 @@ static void set_clear(struct tlb_set *s)
             s->e[k][i].tag = TLB_NONE(i);
 }
 
+static void priv_flush(struct tlb_slot *s, enum tlb_priv p)
+{
+    struct tlb_log *log = &s->log[p];
+    if (log->n > TLB_LOG) {
+        set_clear(&s->set[p]);
+    } else {
+        for (unsigned n = 0; n < log->n; n++) {
+            unsigned i = log->at[n] & (TLB_N - 1);
+            s->set[p].e[log->at[n] >> TLB_BITS][i].tag = TLB_NONE(i);
+        }
+    }
+    log->n = 0;
+}
+
 static void slot_flush(struct tlb *t, struct tlb_slot *s)
 {
-    for (unsigned p = 0; p < TLB_PRIVS - 1; p++) {
-        struct tlb_log *log = &s->log[p];
-        if (log->n > TLB_LOG) {
-            set_clear(&s->set[p]);
-        } else {
-            for (unsigned n = 0; n < log->n; n++) {
-                unsigned i = log->at[n] & (TLB_N - 1);
-                s->set[p].e[log->at[n] >> TLB_BITS][i].tag = TLB_NONE(i);
-            }
-        }
-        log->n = 0;
-    }
+    for (unsigned p = 0; p < TLB_PRIVS - 1; p++)
+        priv_flush(s, (enum tlb_priv)p);
     s->large[0] = s->large[1] = TLB_NO_HULL;
     s->gen = ++t->gen;
     s->x_evicted = false;
+}
+
+void tlb_forget_implicit(struct emu *c)
+{
+    priv_flush(c->tlbs->cur, TLB_KERNEL);
 }
 
 void tlb_new_gens(struct emu *c)
@@ -64,7 +73,7 @@ void tlb_free(struct emu *c)
 enum tlb_priv tlb_priv(const struct emu *c)
 {
     if (c->cpl == 3)
-        return TLB_USER;
+        return c->pv_kernel ? TLB_PV_KERNEL : TLB_USER;
     return c->rflags & FL_AC ? TLB_KERNEL_AC : TLB_KERNEL;
 }
 

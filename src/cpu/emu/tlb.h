@@ -60,5 +60,12 @@ void tlb_fill(struct emu *c, enum tlb_priv priv, enum tlb_kind kind, uint64_t li
               _Atomic uint64_t *code, const struct walk *w);
 /* The privilege class of accesses at the current CPL. */
 enum tlb_priv tlb_priv(const struct emu *c);
+/* Of a deprivileged guest: what the processor read for itself. */
+void tlb_forget_implicit(struct emu *c);
+/* Has it the rights of CPL 3? */
+static inline bool tlb_user(const struct emu *c, enum tlb_priv priv)
+{
+    return priv == TLB_USER || (priv == TLB_PV_KERNEL && c->pv_kernel);
+}
 
 #endif

@@ -98,7 +98,7 @@ static bool enter_page(struct emu *c, enum tlb_kind kind, uint64_t lin)
     c->stats.tlb_misses++;
     if (!canonical(c, lin) ||
         mmu_walk(c->env->mem, &c->walk, lin, kind == TLB_W ? WALK_WRITE : WALK_READ,
-                 priv == TLB_USER, priv == TLB_KERNEL_AC, true, &w))
+                 tlb_user(c, priv), priv == TLB_KERNEL_AC, true, &w))
         return false;
     const struct mem_region *r = mem_find(c->env->mem, w.gpa);
     if (!r || !(r->prot & (kind == TLB_W ? VC_MEM_WRITE : VC_MEM_READ)))

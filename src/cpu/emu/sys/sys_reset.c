@@ -33,7 +33,7 @@ static void reset_common(struct emu *c)
     mail_clear(c->mail, PEND_NMI);
     mail_clear(c->mail, PEND_NMI);
     mail_nmi_done(c->mail);
-    c->nmi_masked = false;
+    c->nmi_masked = c->pv_kernel = false;
     c->db_hit = 0;
     emu_replay_forget(c);
 }
