@@ -126,6 +126,21 @@ class TestRun(Guest):
 
 
 
+class TestVirt(unittest.TestCase):
+    def test_no_pv_kernel(self):
+        try:
+            vm = virtcore.Vm("pv")
+        except virtcore.VcError as error:
+            self.skipTest(str(error))
+        with vm:
+            vm.pc(16 << 20)
+            vm.cpu(Mode.LONG64, 0)
+            for virt in (virtcore.Virt.PV, virtcore.Virt.PVH):
+                with self.assertRaises(virtcore.VcError) as caught:
+                    vm.boot(b"no kernel at all", virt=virt)
+                self.assertEqual(caught.exception.name, "VC_EFORMAT")
+
+
 class TestScheduler(Guest):
     def test_turns(self):
         first = min(os.sched_getaffinity(0))

@@ -14,15 +14,15 @@ from ._errors import VcError
 from ._sched import Scheduler, Time
 from ._vm import (FEAT_BUDGET_INSNS, FEAT_BUDGET_NS, FEAT_DIRTY_LOG, FEAT_HW, FEAT_SINGLE_STEP,
                   FEAT_SMP, MEM_EXEC, MEM_LOG, MEM_READ, MEM_ROM, MEM_RWX, MEM_WRITE, Access,
-                  FEAT_HCALL, Binding, Engine, ImageKind, Info, IrqChip, Probe, Space, Trap, Vm, backends,
-                  elf_symbol, probe, version)
+                  FEAT_HCALL, Binding, Engine, ImageKind, Info, IrqChip, Probe, Space, Trap, Virt,
+                  Vm, backends, elf_symbol, probe, version)
 
 __version__ = version()
 
 __all__ = [
     "Access", "Binding", "Cpu", "Doing", "Engine", "Exit", "ExitKind", "ImageKind", "Info",
     "IrqChip", "Mode", "Power", "Probe", "Reg",
-    "Scheduler", "Space", "Stats", "Time", "Trap", "VcError", "Vm", "backends", "elf_symbol", "probe", "version",
+    "Scheduler", "Space", "Stats", "Time", "Trap", "VcError", "Virt", "Vm", "backends", "elf_symbol", "probe", "version",
     "ADDR", "BUF", "CBUF", "CSTR", "F32", "F64", "I8", "I16", "I32", "I64", "OBUF", "U8", "U16",
     "U32", "U64",
     "FEAT_BUDGET_INSNS", "FEAT_BUDGET_NS", "FEAT_DIRTY_LOG", "FEAT_HCALL", "FEAT_HW", "FEAT_SINGLE_STEP",

@@ -150,7 +150,7 @@ class Bind(Sized):
 
 
 class BootOpts(Sized):
-    _fields_ = [("size", c_size_t), ("kind", u32), ("pad", u32), ("kernel", c_char_p),
+    _fields_ = [("size", c_size_t), ("kind", u32), ("virt", u32), ("kernel", c_char_p),
                 ("kernel_len", c_size_t), ("initrd", c_char_p), ("initrd_len", c_size_t),
                 ("cmdline", c_char_p)]
 

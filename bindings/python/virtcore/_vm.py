@@ -27,6 +27,14 @@ class Space(enum.IntEnum):
     MMIO = 1
 
 
+class Virt(enum.IntEnum):
+    """How a guest is virtualized: as on a PC, or as Xen's PV or PVH (backend "pv")."""
+
+    HVM = 0
+    PV = 1
+    PVH = 2
+
+
 class ImageKind(enum.IntEnum):
     AUTO = 0
     BZIMAGE = 1
@@ -382,8 +390,8 @@ class Vm:
         return bool(check(lib.vc_serial_wait(self._handle, timeout_ms)))
 
     def boot(self, kernel: bytes, initrd: bytes | None = None, cmdline: str = "",
-             kind: ImageKind = ImageKind.AUTO) -> None:
+             kind: ImageKind = ImageKind.AUTO, virt: Virt = Virt.HVM) -> None:
         """Loads an image and sets the first state of vCPU 0."""
-        opts = _lib.BootOpts(kind=kind, kernel=kernel, kernel_len=len(kernel), initrd=initrd,
+        opts = _lib.BootOpts(kind=kind, virt=virt, kernel=kernel, kernel_len=len(kernel), initrd=initrd,
                              initrd_len=len(initrd or b""), cmdline=cmdline.encode())
         check(lib.vc_boot(self._handle, opts))
