@@ -103,7 +103,7 @@ static bool wants(const struct vc_sched *s, struct vc_cpu *c)
     struct sched_member *m = &c->sched;
     if (!m->inside)
         return false;
-    if (atomic_load(&m->waits))
+    if (atomic_load(&m->waits) || atomic_load(&m->stays))
         return true;
     return !atomic_load(&c->mail.asleep) || m->used > s->slice_ns / 8;
 }
@@ -264,10 +264,12 @@ void sched_wait(struct vc_cpu *cpu, uint64_t deadline_ns)
         if (!told)
             vm_pv_waits(cpu->vm, cpu->index, true);
         told = true;
+        atomic_store(&m->stays, true);
         if (mail_wait(&cpu->mail, PEND_KICK | PEND_POWER | PEND_TURN, deadline_ns) != PEND_TURN)
             break;
         mail_clear(&cpu->mail, PEND_TURN);
     }
+    atomic_store(&m->stays, false);
     if (told)
         vm_pv_waits(cpu->vm, cpu->index, false);
 }

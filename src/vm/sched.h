@@ -28,6 +28,7 @@ struct sched_member {
     bool turn;           /* decided: it may run */
     uint64_t ran, waited, turns, waits_since;
     _Atomic bool waits; /* its thread has to wait for its turn */
+    _Atomic bool stays; /* and does, or has not woken up yet since it came */
 };
 
 /* Around the runs of the engine, on the vCPU's thread. */
