@@ -207,7 +207,7 @@ static void grant(struct fuzz *f)
 {
     uint32_t ref = (uint32_t)take(f, 1) % 40;
     uint64_t gpa, how = take(f, 1);
-    f->d->grant[ref] = (struct grant_entry_v1){
+    f->d->grant[ref / GRANTS_PER_FRAME][ref % GRANTS_PER_FRAME] = (struct grant_entry_v1){
         .flags = how & 0xf, .domid = (domid_t)(how >> 6), .frame = (uint32_t)frame(f)};
     uint8_t *p = pv_grant_map(f->d, ref, how & 0x10, &gpa);
     if (!p)

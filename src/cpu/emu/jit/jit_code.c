@@ -502,7 +502,8 @@ static unsigned scatter_hash(uint64_t phys)
 bool jit_scattered(const struct jit *jit, uint64_t phys)
 {
     unsigned h = scatter_hash(phys);
-    return jit->scattered[h >> 6] >> (h & 63) & 1;
+    /* Any vCPU may say so meanwhile, without a lock. */
+    return __atomic_load_n(&jit->scattered[h >> 6], __ATOMIC_RELAXED) >> (h & 63) & 1;
 }
 
 void jit_scattered_set(struct jit *jit, uint64_t phys)
