@@ -28,7 +28,8 @@ void options_help(void)
          "      --boot pvgrub    start Debian's PV-GRUB (package grub-xen-host, or --kernel\n"
          "                       FILE) as a PV guest: it boots what the disk's grub.cfg says\n"
          "      --virt KIND      hvm, or a guest of Xen's: pv (default with -b pv), pvh\n"
-         "      --irqchip WHERE  interrupt controllers: auto, kernel or user (default auto)\n"
+         "      --irqchip WHERE  interrupt controllers: auto, kernel, user, or split:\n"
+         "                       local APICs in the kernel (default auto)\n"
          "      --disk FILE[,ro] a raw image as the next disk (xvda...; pv guests)\n"
          "      --net LINK       a network link (eth0...; pv guests): user[,hostfwd=...],\n"
          "                       tap,ifname=NAME, stream,path=P, dgram,local=P,remote=P\n"
@@ -127,9 +128,10 @@ static bool parse_virt(const char *text, int *virt)
     return false;
 }
 
+/* The names are in the order of enum vc_irqchip. */
 static bool parse_irqchip(const char *text, unsigned *irqchip)
 {
-    static const char *const names[] = {"auto", "kernel", "user"}; /* enum vc_irqchip */
+    static const char *const names[] = {"auto", "kernel", "user", "split"};
     for (unsigned i = 0; i < sizeof names / sizeof *names; i++)
         if (!strcmp(text, names[i])) {
             *irqchip = i;

@@ -29,7 +29,9 @@ struct vc_pc_opts {
 enum vc_irqchip {
     VC_IRQCHIP_AUTO = 0,   /* in the host's kernel where the backend has them there */
     VC_IRQCHIP_KERNEL = 1, /* there, or VC_ENOTSUP */
-    VC_IRQCHIP_USER = 2    /* in the library */
+    VC_IRQCHIP_USER = 2,   /* in the library */
+    VC_IRQCHIP_SPLIT = 3   /* local APICs in the host's kernel, IOAPIC and 8259 in the
+                              library; or VC_ENOTSUP */
 };
 #define VC_PC_TESTDEV (1u << 0) /* the test devices of kvm-unit-tests: ports 0xe0-0xe8, memory
                                    at 0xff000000, the irq ports 0x2000-0x2017 */

@@ -3,6 +3,7 @@
 #ifndef CPU_BACKEND_H
 #define CPU_BACKEND_H
 
+#include "chips.h"
 #include "env.h"
 #include "pv_engine.h"
 #include <virtcore/vm.h>
@@ -51,11 +52,15 @@ struct backend {
     int (*single_step)(struct backend_cpu *cpu, bool on);
     void (*stats)(struct backend_cpu *cpu, struct vc_stats *out);
     /* Interrupt controllers of the engine's own for a PC, which serve in the place of the
-     * platform's: whether an open partition has them, devices' lines (0-23), messages.
-     * All NULL: never. Any thread. */
-    bool (*has_chips)(struct backend_vm *bvm);
+     * platform's: which an open partition has, devices' lines (0-23), messages (how many
+     * local APICs took it, or a code), the IOAPIC's messages whose EOIs env's eoi is to
+     * be told where the engine has the local APICs only. All NULL: never. Any thread. */
+    enum chips_owned (*has_chips)(struct backend_vm *bvm);
     int (*irq_line)(struct backend_vm *bvm, unsigned gsi, bool level);
     int (*irq_msi)(struct backend_vm *bvm, uint64_t address, uint32_t data);
+    void (*irq_routes)(struct backend_vm *bvm, const struct chips_msi route[IOAPIC_PINS]);
+    /* Their state out or in; no vCPU runs. Lines are the caller's to know. */
+    int (*irq_state)(struct backend_vm *bvm, bool set, struct chips_state *st);
     /* Has the engine do that by itself, until it is taken back; NULL, or a code: it
      * cannot, and is not missed. */
     int (*bind)(struct backend_vm *bvm, bool on, const struct backend_bind *bind);

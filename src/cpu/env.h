@@ -32,13 +32,15 @@ struct cpu_env {
     uint64_t (*cr8_get)(void *ctx, unsigned cpu);
     void (*cr8_set)(void *ctx, unsigned cpu, uint64_t tpr);
     bool (*apic_msr)(void *ctx, unsigned cpu, uint32_t index, bool write, uint64_t *value);
+    /* An engine's local APIC served a level-triggered interrupt: who sent it is told. */
+    void (*eoi)(void *ctx, uint8_t vector);
     /* The vCPU was reset by INIT; its local APIC follows. */
     void (*init)(void *ctx, unsigned cpu);
     int (*hcall)(void *ctx, vc_cpu *cpu, uint64_t nr, const uint64_t args[6], uint64_t *ret);
     bool (*has_hcall)(void *ctx);
-    /* The functions above are to be used even by an engine that has interrupt
-     * controllers itself. */
-    bool user_chips;
+    /* Who has the interrupt controllers of a PC (enum vc_irqchip). With an engine that has
+     * the local APICs, irq_ack gives the 8259's interrupts only, to vCPU 0. */
+    uint32_t chips;
     /* A paravirtual guest's ABI, and its context: pv_engine.h. NULL without. */
     const struct pv_hooks *pv;
     /* The same of a guest that has the whole machine, but asks by hypercall. One of the

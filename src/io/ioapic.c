@@ -5,13 +5,10 @@
 
 /* Redirection entries. Polarity is kept for the guest to read but not applied:
  * devices here say whether they ask, not how many volts. */
-#define REDIR_MODE(e)    ((unsigned)((e) >> 8 & 7))
-#define REDIR_LOGICAL    BIT64(11)
-#define REDIR_REMOTE_IRR BIT64(14)
-#define REDIR_LEVEL      BIT64(15)
-#define REDIR_MASKED     BIT64(16)
-#define REDIR_READ_ONLY  (BIT64(12) | REDIR_REMOTE_IRR)
-#define REDIR_BITS       (0xff0000000001ffffull & ~BIT64(12))
+#define REDIR_MODE(e)   ((unsigned)((e) >> 8 & 7))
+#define REDIR_LOGICAL   BIT64(11)
+#define REDIR_READ_ONLY (BIT64(12) | REDIR_REMOTE_IRR)
+#define REDIR_BITS      (0xff0000000001ffffull & ~BIT64(12))
 
 enum { IOREGSEL = 0x00, IOWIN = 0x10, IOEOI = 0x40 };
 enum { IOAPIC_ID, IOAPIC_VERSION, IOAPIC_ARB, IOAPIC_REDIR = 0x10 };
@@ -29,16 +26,21 @@ static bool is_level(uint64_t e)
     return (e & REDIR_LEVEL) && REDIR_MODE(e) <= DM_LOWEST;
 }
 
+static struct irq_msg message(uint64_t e)
+{
+    return (struct irq_msg){
+        .dest = (uint32_t)(e >> 56),
+        .vector = e & 0xff,
+        .mode = (uint8_t)REDIR_MODE(e),
+        .logical = e & REDIR_LOGICAL,
+        .level = is_level(e),
+    };
+}
+
 static void deliver(struct irqchip *chip, unsigned pin)
 {
     uint64_t *e = &chip->ioapic.redir[pin];
-    struct irq_msg msg = {
-        .dest = (uint32_t)(*e >> 56),
-        .vector = *e & 0xff,
-        .mode = (uint8_t)REDIR_MODE(*e),
-        .logical = *e & REDIR_LOGICAL,
-        .level = is_level(*e),
-    };
+    struct irq_msg msg = message(*e);
 
     if (irq_send(chip, &msg) && msg.level)
         *e |= REDIR_REMOTE_IRR;
@@ -75,6 +77,30 @@ void ioapic_eoi(struct irqchip *chip, uint8_t vector)
     }
 }
 
+void ioapic_loaded(struct irqchip *chip)
+{
+    for (unsigned i = 0; i < IOAPIC_PINS; i++)
+        level_check(chip, i);
+}
+
+/* A masked entry may have an interrupt in service: its route stays. */
+void ioapic_routes(struct irqchip *chip)
+{
+    struct chips_msi route[IOAPIC_PINS] = {{0}};
+
+    if (!irq_split(chip))
+        return;
+    for (unsigned i = 0; i < IOAPIC_PINS; i++) {
+        struct irq_msg msg = message(chip->ioapic.redir[i]);
+        if (msg.level)
+            route[i] = irq_msi(&msg);
+    }
+    if (!memcmp(route, chip->route, sizeof route))
+        return;
+    memcpy(chip->route, route, sizeof route);
+    chip->outer->routes(chip->outer_ctx, route);
+}
+
 /* ---- registers ------------------------------------------------------------------- */
 
 static uint32_t reg_read(const struct ioapic_state *s)
@@ -105,6 +131,7 @@ static void reg_write(struct irqchip *chip, uint32_t value)
     *e = (full & REDIR_BITS & ~REDIR_READ_ONLY) | (*e & REDIR_READ_ONLY);
     if (!is_level(*e)) /* nothing would ever clear it */
         *e &= ~REDIR_REMOTE_IRR;
+    ioapic_routes(chip); /* before the first that has to be told of */
     level_check(chip, i / 2);
 }
 

@@ -5,6 +5,7 @@
 
 #include "bus.h"
 #include "clock.h"
+#include "../cpu/chips.h"
 #include "../cpu/env.h"
 
 /* The interrupt controllers of a PC: local APICs (xAPIC and x2APIC, TSC
@@ -23,11 +24,19 @@ struct irqchip_opts {
 };
 struct irqchip *irqchip_new(const struct irqchip_opts *opts);
 void irqchip_free(struct irqchip *chip);
-/* Controllers elsewhere, in the host's kernel, take the place of these: lines and
- * messages go there, vCPUs get no local APIC here. Before the first vCPU. */
+/* Controllers elsewhere, in the host's kernel, take the place of these: all, with lines
+ * and messages going there; or the local APICs, which get the IOAPIC's and devices'
+ * messages, and say by irqchip_eoi what was served. The 8259's output then is the boot
+ * processor's PEND_IRQ. Before the first vCPU. */
 struct irqchip_outer {
-    int (*line)(void *ctx, unsigned gsi, bool level);
+    enum chips_owned owned;
+    int (*line)(void *ctx, unsigned gsi, bool level); /* all */
+    /* How many local APICs took it; or a code. */
     int (*msi)(void *ctx, uint64_t address, uint32_t data);
+    /* CHIPS_LAPICS: the messages that want an EOI told; under the lock. */
+    void (*routes)(void *ctx, const struct chips_msi route[IOAPIC_PINS]);
+    /* Its part of the state, from there or to there. A code. */
+    int (*state)(void *ctx, bool set, struct chips_state *st);
 };
 void irqchip_use(struct irqchip *chip, const struct irqchip_outer *outer, void *ctx);
 /* A vCPU appears: its mailbox gets PEND_IRQ/NMI/INIT/SIPI. Index < max_cpus. */
@@ -43,6 +52,12 @@ void irqchip_line(struct irqchip *chip, unsigned gsi, int level);
  * software has the APIC disabled. Not with controllers elsewhere. Any thread. */
 void irqchip_vector(struct irqchip *chip, unsigned cpu, uint8_t vector);
 int irqchip_msi(struct irqchip *chip, uint64_t address, uint32_t data);
+/* A local APIC elsewhere served a level-triggered interrupt. */
+void irqchip_eoi(struct irqchip *chip, uint8_t vector);
+
+/* All that the controllers know, wherever they are, taken out or put in; a code with
+ * error set. Put in, it has to be of as many vCPUs. No vCPU runs. */
+int irqchip_state(struct irqchip *chip, bool set, struct chips_state *st);
 
 /* The cpu_env side; thread of that vCPU. The MSRs are the APIC base (0x1b), the
  * TSC deadline (0x6e0) and x2APIC's (0x800-0x8ff). */

@@ -61,10 +61,24 @@ static struct lapic *lowest_priority(struct irqchip *chip, const struct irq_msg 
     return best;
 }
 
+struct chips_msi irq_msi(const struct irq_msg *msg)
+{
+    return (struct chips_msi){
+        .address = PC_LAPIC_BASE | (msg->dest & 0xff) << 12 | (msg->redirect ? 8 : 0) |
+                   (msg->logical ? 4 : 0),
+        .data = (msg->level ? 0xc000u : 0) | (uint32_t)msg->mode << 8 | msg->vector,
+    };
+}
+
 unsigned irq_send(struct irqchip *chip, const struct irq_msg *msg)
 {
     unsigned n = 0;
 
+    if (chip->outer) {
+        struct chips_msi m = irq_msi(msg);
+        int took = chip->outer->msi(chip->outer_ctx, m.address, m.data);
+        return took > 0 ? (unsigned)took : 0;
+    }
     if (msg->mode == DM_SIPI && !msg->from)
         return 0; /* only the ICR sends it */
     if (msg->mode == DM_LOWEST || (msg->redirect && msg->logical && msg->mode == DM_FIXED)) {
@@ -79,12 +93,25 @@ unsigned irq_send(struct irqchip *chip, const struct irq_msg *msg)
 
 /* ---- wiring ------------------------------------------------------------------------ */
 
+void irq_mail(struct cpu_mail *mail, bool want)
+{
+    bool has = atomic_load(&mail->pending) & PEND_IRQ;
+
+    if (want && !has)
+        mail_post(mail, PEND_IRQ);
+    else if (!want && has && atomic_load(&mail->inject) < 0)
+        mail_clear(mail, PEND_IRQ);
+}
+
+/* Local APICs elsewhere take it where LINT0 is an ExtINT, and nothing else of it. */
 void irq_pic_out(struct irqchip *chip, bool level)
 {
     if (chip->pic_out == level)
         return;
     chip->pic_out = level;
     ioapic_pin(chip, 0, level);
+    if (chip->boot)
+        irq_mail(chip->boot, level);
     for (unsigned i = 0; i < chip->opts.max_cpus; i++)
         if (chip->cpu[i].mail)
             lapic_lint0(&chip->cpu[i]);
@@ -96,7 +123,7 @@ void irqchip_line(struct irqchip *chip, unsigned gsi, int level)
         return;
     pthread_mutex_lock(&chip->lock);
     chip->gsi = level ? chip->gsi | BIT(gsi) : chip->gsi & ~BIT(gsi);
-    if (chip->outer) {
+    if (chip->outer && chip->outer->owned == CHIPS_ALL) {
         chip->outer->line(chip->outer_ctx, gsi, level);
         pthread_mutex_unlock(&chip->lock);
         return;
@@ -127,12 +154,21 @@ int irqchip_msi(struct irqchip *chip, uint64_t address, uint32_t data)
                        (unsigned long long)address);
     if ((data & 0xc000) == 0x8000)
         return 0; /* level de-assert: the message of it asks for nothing */
-    if (chip->outer)
-        return chip->outer->msi(chip->outer_ctx, address, data);
+    if (chip->outer) {
+        int rc = chip->outer->msi(chip->outer_ctx, address, data);
+        return rc < 0 ? rc : 0; /* one that nobody takes is no error */
+    }
     pthread_mutex_lock(&chip->lock);
     irq_send(chip, &msg);
     pthread_mutex_unlock(&chip->lock);
     return 0;
+}
+
+void irqchip_eoi(struct irqchip *chip, uint8_t vector)
+{
+    pthread_mutex_lock(&chip->lock);
+    ioapic_eoi(chip, vector);
+    pthread_mutex_unlock(&chip->lock);
 }
 
 void irqchip_vector(struct irqchip *chip, unsigned cpu, uint8_t vector)
@@ -256,7 +292,7 @@ void irqchip_use(struct irqchip *chip, const struct irqchip_outer *outer, void *
     pthread_mutex_lock(&chip->lock);
     chip->outer = outer;
     chip->outer_ctx = ctx;
-    for (unsigned gsi = 0; gsi < IOAPIC_PINS; gsi++)
+    for (unsigned gsi = 0; gsi < IOAPIC_PINS && outer->owned == CHIPS_ALL; gsi++)
         if (chip->gsi & BIT(gsi))
             outer->line(ctx, gsi, true);
     pthread_mutex_unlock(&chip->lock);
@@ -267,8 +303,15 @@ int irqchip_add_cpu(struct irqchip *chip, unsigned cpu, struct cpu_mail *mail)
     if (cpu >= chip->opts.max_cpus)
         return err_set(VC_ELIMIT, "vCPU %u: the platform was made for %u", cpu,
                        chip->opts.max_cpus);
-    if (chip->outer)
+    if (chip->outer) {
+        pthread_mutex_lock(&chip->lock);
+        if (irq_split(chip) && cpu == 0) {
+            chip->boot = mail;
+            irq_mail(mail, chip->pic_out);
+        }
+        pthread_mutex_unlock(&chip->lock);
         return 0;
+    }
     struct lapic *l = &chip->cpu[cpu];
     if (l->mail)
         return err_set(VC_EEXIST, "vCPU %u has a local APIC already", cpu);
@@ -292,6 +335,8 @@ void irqchip_del_cpu(struct irqchip *chip, unsigned cpu)
     struct clock_timer *timer = l->timer;
     l->mail = NULL;
     l->timer = NULL;
+    if (cpu == 0)
+        chip->boot = NULL;
     pthread_mutex_unlock(&chip->lock);
     clock_timer_free(timer); /* waits for lapic_timer_fn, which takes the lock */
 }
@@ -325,8 +370,21 @@ static void lapic_unlock(struct lapic *l)
     pthread_mutex_unlock(&l->chip->lock);
 }
 
+/* The 8259's interrupt, for a local APIC elsewhere. */
+static int ack_extint(struct irqchip *chip, unsigned cpu)
+{
+    pthread_mutex_lock(&chip->lock);
+    int vector = cpu == 0 && chip->boot && chip->pic_out ? pic_ack(chip) : -1;
+    if (cpu == 0 && chip->boot)
+        irq_mail(chip->boot, chip->pic_out);
+    pthread_mutex_unlock(&chip->lock);
+    return vector;
+}
+
 int irqchip_ack(struct irqchip *chip, unsigned cpu)
 {
+    if (irq_split(chip))
+        return ack_extint(chip, cpu);
     struct lapic *l = lapic_lock(chip, cpu);
     if (!l)
         return -1;

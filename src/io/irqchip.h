@@ -7,8 +7,6 @@
 #include "irq.h"
 #include "../base/util.h"
 
-#define IOAPIC_PINS 24
-
 /* Delivery modes: of the ICR, LVT entries, redirection entries and MSIs. */
 enum { DM_FIXED, DM_LOWEST, DM_SMI, DM_NMI = 4, DM_INIT, DM_SIPI, DM_EXTINT };
 
@@ -54,7 +52,6 @@ enum {
     REG_SELF_IPI = 0x3f
 };
 
-enum { LVT_TIMER, LVT_THERMAL, LVT_PERF, LVT_LINT0, LVT_LINT1, LVT_ERROR, LVT_COUNT };
 #define LVT_VECTOR          0x000000ffu
 #define LVT_MODE(lvt)       ((lvt) >> 8 & 7)
 #define LVT_REMOTE_IRR      0x00004000u
@@ -73,23 +70,6 @@ enum { TIMER_ONE_SHOT, TIMER_PERIODIC, TIMER_DEADLINE };
 #define ESR_SEND_ILLEGAL 0x20u
 #define ESR_RECV_ILLEGAL 0x40u
 #define ESR_ILLEGAL_REG  0x80u
-
-struct lapic_state {
-    uint64_t base; /* IA32_APIC_BASE */
-    uint32_t id;   /* the xAPIC ID, which software may change */
-    uint32_t tpr, ldr, dfr, svr;
-    uint32_t esr, esr_new; /* what a read gives; what the next write makes readable */
-    uint32_t icr, icr_dest;
-    uint32_t lvt[LVT_COUNT];
-    uint32_t isr[8], tmr[8], irr[8];
-    bool extint; /* an ExtINT message arrived: the next acknowledge goes to the 8259 */
-
-    /* The timer counts down from timer_count since timer_since (clock_now). */
-    uint32_t timer_initial, timer_divide, timer_count;
-    bool timer_runs;
-    uint64_t timer_since;
-    uint64_t deadline; /* TSC; 0: disarmed */
-};
 
 struct lapic {
     struct lapic_state s;
@@ -140,38 +120,29 @@ uint32_t lapic_timer_current(struct lapic *l);
 void lapic_timer_divide(struct lapic *l, uint32_t divide);
 uint64_t lapic_deadline_get(struct lapic *l);
 void lapic_deadline_set(struct lapic *l, uint64_t tsc);
+/* The state with a timer that counts from now, which is 0 there, and back. */
+void lapic_timer_save(struct lapic *l, struct lapic_state *out);
+void lapic_timer_load(struct lapic *l);
 
 /* ---- IOAPIC ------------------------------------------------------------------- */
-
-struct ioapic_state {
-    uint64_t redir[IOAPIC_PINS];
-    uint32_t id;
-    uint32_t pins; /* levels */
-    uint8_t select;
-};
 
 void ioapic_reset(struct ioapic_state *s);
 void ioapic_pin(struct irqchip *chip, unsigned pin, bool level);
 void ioapic_eoi(struct irqchip *chip, uint8_t vector);
 int ioapic_mmio(void *ud, struct vc_access *a);
+/* Tells whoever has the local APICs which interrupts want an EOI told here. */
+void ioapic_routes(struct irqchip *chip);
+/* The state was put in: level-triggered pins that are high ask. */
+void ioapic_loaded(struct irqchip *chip);
 
 /* ---- 8259 --------------------------------------------------------------------- */
-
-struct pic_state {        /* one of the two */
-    uint8_t lines, edges; /* input levels; latched rising edges */
-    uint8_t imr, isr, elcr;
-    uint8_t base;  /* ICW2 */
-    uint8_t first; /* the IRQ of highest priority (rotation) */
-    uint8_t icw;   /* the initialization word that comes next: 2-4; 0: none */
-    bool ready;    /* initialized */
-    bool single, need_icw4, aeoi, sfnm;
-    bool rotate_aeoi, special_mask, poll, read_isr;
-};
 
 void pic_reset(struct irqchip *chip);
 void pic_line(struct irqchip *chip, unsigned irq, bool level);
 /* INTA: the vector, a spurious one if nothing asks. */
 int pic_ack(struct irqchip *chip);
+/* The INT output as the two states make it, and nobody is told. */
+void pic_loaded(struct irqchip *chip);
 int pic_port(void *ud, struct vc_access *a); /* 0x20, 0x21, 0xa0, 0xa1 */
 int pic_elcr(void *ud, struct vc_access *a); /* 0x4d0, 0x4d1 */
 
@@ -184,6 +155,10 @@ struct irqchip {
     struct irqchip_opts opts;
     const struct irqchip_outer *outer; /* NULL: none */
     void *outer_ctx;
+    /* With local APICs elsewhere: the boot processor's mailbox, or NULL; and what they
+     * know of the IOAPIC. */
+    struct cpu_mail *boot;
+    struct chips_msi route[IOAPIC_PINS];
     int range[CHIP_RANGES];
     struct ioapic_state ioapic;
     struct pic_state pic[2]; /* master, slave */
@@ -195,7 +170,16 @@ struct irqchip {
 
 /* Sends to all destinations. The number of APICs that accepted. */
 unsigned irq_send(struct irqchip *chip, const struct irq_msg *msg);
+/* The same as a write to memory, where it is not an IPI. */
+struct chips_msi irq_msi(const struct irq_msg *msg);
 /* The 8259's INT output becomes `level`. */
 void irq_pic_out(struct irqchip *chip, bool level);
+/* Brings PEND_IRQ in step with whether there is an interrupt. */
+void irq_mail(struct cpu_mail *mail, bool want);
+/* Whether only the local APICs are elsewhere. */
+static inline bool irq_split(const struct irqchip *chip)
+{
+    return chip->outer && chip->outer->owned == CHIPS_LAPICS;
+}
 
 #endif

@@ -95,13 +95,7 @@ void lapic_update(struct lapic *l)
 {
     if (!l->mail)
         return;
-    bool want = extint_pending(l) || deliverable(l) >= 0;
-    bool has = atomic_load(&l->mail->pending) & PEND_IRQ;
-
-    if (want && !has)
-        mail_post(l->mail, PEND_IRQ);
-    else if (!want && has && atomic_load(&l->mail->inject) < 0)
-        mail_clear(l->mail, PEND_IRQ);
+    irq_mail(l->mail, extint_pending(l) || deliverable(l) >= 0);
 }
 
 /* ---- arriving interrupts ----------------------------------------------------------- */

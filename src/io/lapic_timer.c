@@ -188,3 +188,20 @@ void lapic_deadline_set(struct lapic *l, uint64_t tsc)
     sync(l, now); /* a deadline that has passed fires before WRMSR is done */
     arm(l, now);
 }
+
+void lapic_timer_save(struct lapic *l, struct lapic_state *out)
+{
+    uint64_t now = clock_now(l->chip->opts.clock);
+    sync(l, now);
+    *out = l->s;
+    out->timer_count = left(l, now);
+    out->timer_since = 0;
+}
+
+void lapic_timer_load(struct lapic *l)
+{
+    uint64_t now = clock_now(l->chip->opts.clock);
+    l->s.timer_since = now;
+    sync(l, now); /* a deadline that passed on the way */
+    arm(l, now);
+}

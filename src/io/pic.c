@@ -49,6 +49,11 @@ static void update(struct irqchip *chip)
     irq_pic_out(chip, request(m, true) >= 0);
 }
 
+void pic_loaded(struct irqchip *chip)
+{
+    chip->pic_out = request(&chip->pic[MASTER], true) >= 0;
+}
+
 void pic_reset(struct irqchip *chip)
 {
     /* Until the guest initializes them nothing gets through. */

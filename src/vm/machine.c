@@ -33,6 +33,11 @@ static bool ask_apic_msr(void *ctx, unsigned cpu, uint32_t index, bool write, ui
     return irqchip_msr(((struct vc_vm *)ctx)->irq, cpu, index, write, value);
 }
 
+static void ask_eoi(void *ctx, uint8_t vector)
+{
+    irqchip_eoi(((struct vc_vm *)ctx)->irq, vector);
+}
+
 static void ask_init(void *ctx, unsigned cpu)
 {
     irqchip_reset_cpu(((struct vc_vm *)ctx)->irq, cpu, true);
@@ -44,6 +49,7 @@ static void env_platform(struct vc_vm *vm, bool on)
     vm->env.cr8_get = on ? ask_cr8_get : NULL;
     vm->env.cr8_set = on ? ask_cr8_set : NULL;
     vm->env.apic_msr = on ? ask_apic_msr : NULL;
+    vm->env.eoi = on ? ask_eoi : NULL;
     vm->env.init = on ? ask_init : NULL;
 }
 
@@ -131,17 +137,36 @@ static int outer_msi(void *ctx, uint64_t address, uint32_t data)
     return vm->be->irq_msi(vm->bvm, address, data);
 }
 
-static const struct irqchip_outer outer = {outer_line, outer_msi};
+static void outer_routes(void *ctx, const struct chips_msi route[IOAPIC_PINS])
+{
+    struct vc_vm *vm = ctx;
+    vm->be->irq_routes(vm->bvm, route);
+}
+
+static int outer_state(void *ctx, bool set, struct chips_state *st)
+{
+    struct vc_vm *vm = ctx;
+    return vm->be->irq_state(vm->bvm, set, st);
+}
+
+static const struct irqchip_outer outer[] = {
+    [CHIPS_ALL] = {CHIPS_ALL, outer_line, outer_msi, NULL, outer_state},
+    [CHIPS_LAPICS] = {CHIPS_LAPICS, NULL, outer_msi, outer_routes, outer_state},
+};
 
 /* The engine's own interrupt controllers, where it has some. */
 static int engine_chips(struct vc_vm *vm, const struct vc_pc_opts *o)
 {
-    bool has = vm->be->has_chips && vm->be->has_chips(vm->bvm);
-    if (has)
-        irqchip_use(vm->irq, &outer, vm);
-    else if (o->irqchip == VC_IRQCHIP_KERNEL)
+    enum chips_owned has = vm->be->has_chips ? vm->be->has_chips(vm->bvm) : CHIPS_NONE;
+    if (o->irqchip == VC_IRQCHIP_KERNEL && has != CHIPS_ALL)
         return err_set(VC_ENOTSUP, "%s has no interrupt controllers in the host's kernel",
                        vm->be->name);
+    if (o->irqchip == VC_IRQCHIP_SPLIT && has != CHIPS_LAPICS)
+        return err_set(VC_ENOTSUP,
+                       "%s has no local APICs in the host's kernel without the other controllers",
+                       vm->be->name);
+    if (has != CHIPS_NONE)
+        irqchip_use(vm->irq, &outer[has], vm);
     return 0;
 }
 
@@ -174,7 +199,7 @@ static int platform_new(struct vc_vm *vm, const struct vc_pc_opts *o)
     if (!vm->pc)
         return err_set(VC_ENOMEM, "no memory for the platform");
     env_platform(vm, true);
-    vm->env.user_chips = o->irqchip == VC_IRQCHIP_USER;
+    vm->env.chips = o->irqchip;
     int rc = vm_reopen(vm); /* engines copy env when they open */
     if (!rc)
         rc = engine_chips(vm, o);
@@ -215,7 +240,7 @@ static int check_opts(struct vc_vm *vm, const struct vc_pc_opts *o)
     if (!o->cpus || o->cpus > vm->max_cpus)
         return err_set(VC_ELIMIT, "a PC of %u vCPUs: this partition may have 1 to %u", o->cpus,
                        vm->max_cpus);
-    if (o->irqchip > VC_IRQCHIP_USER)
+    if (o->irqchip > VC_IRQCHIP_SPLIT)
         return err_set(VC_EINVAL, "irqchip %u is not one of VC_IRQCHIP_*", o->irqchip);
     if (o->flags & ~VC_PC_TESTDEV)
         return err_set(VC_EINVAL, "flags %#x are not known", o->flags);

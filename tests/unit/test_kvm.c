@@ -78,9 +78,11 @@ Test(kvm, controllers_in_the_kernel_are_not_emus)
 {
     vc_vm *vm = vc_open("emu", NULL);
     cr_assert_not_null(vm, "%s", vc_errmsg());
-    struct vc_pc_opts pc = {.size = sizeof pc, .ram = 1 << 20, .cpus = 1, .irqchip = 3};
+    struct vc_pc_opts pc = {.size = sizeof pc, .ram = 1 << 20, .cpus = 1, .irqchip = 4};
     fails(vc_pc(vm, &pc), VC_EINVAL);
     pc.irqchip = VC_IRQCHIP_KERNEL;
+    fails(vc_pc(vm, &pc), VC_ENOTSUP);
+    pc.irqchip = VC_IRQCHIP_SPLIT;
     fails(vc_pc(vm, &pc), VC_ENOTSUP);
     pc.irqchip = VC_IRQCHIP_USER; /* and it is as if nothing had been */
     works(vc_pc(vm, &pc));

@@ -123,6 +123,7 @@ class IrqChip(enum.IntEnum):
     AUTO = 0  # in the host's kernel where the backend has them there
     KERNEL = 1
     USER = 2  # in the library
+    SPLIT = 3  # local APICs in the host's kernel, the others in the library
 
 
 class Trap:

@@ -23,8 +23,8 @@ static int bind_irq(struct kvm_vm *vm, bool on, const struct backend_bind *b)
 {
     const struct kvm_irqfd i = {
         .fd = (uint32_t)b->fd, .gsi = b->gsi, .flags = on ? 0 : KVM_IRQFD_FLAG_DEASSIGN};
-    if (!vm->chips)
-        return err_set(VC_ENOTSUP, "the interrupt controllers are not in the kernel");
+    if (vm->chips != CHIPS_ALL)
+        return err_set(VC_ENOTSUP, "the IOAPIC and the 8259 are not in the kernel");
     return ioctl(vm->fd, KVM_IRQFD, &i) ? kvm_error(errno, "binding an interrupt line") : 0;
 }
 

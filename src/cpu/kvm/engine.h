@@ -48,7 +48,7 @@ struct kvm_vm {
      * twice. One that was freed serves the next of that number. */
     struct kvm_cpu *cpu[KVM_CPUS_MAX];
     bool platform;              /* it is a PC */
-    bool chips;                 /* with its interrupt controllers in the kernel */
+    enum chips_owned chips;     /* the interrupt controllers that are in the kernel */
     unsigned ring_entries;      /* of each vCPU's dirty ring; 0: bitmaps tell */
     _Atomic bool batches;       /* there were ranges whose writes are collected, */
     pthread_mutex_t batch_lock; /* told under this */
@@ -176,13 +176,23 @@ int kvm_msr_reset(struct kvm_cpu *c);
 int kvm_msr_filter(struct kvm_vm *vm);
 void kvm_msr_exit(struct kvm_cpu *c); /* KVM_EXIT_X86_RDMSR, WRMSR */
 int kvm_tsc_start(struct kvm_cpu *c);
+/* The deadline of a local APIC in the kernel, in the host's ticks; 0: none. */
+int kvm_deadline(struct kvm_cpu *c, bool set, uint64_t *host);
 
 /* chips.c: interrupt controllers in the kernel. */
 int kvm_chips_make(struct kvm_vm *vm);
 int kvm_chips_reset(struct kvm_cpu *c, bool wait_sipi);
-bool kvm_has_chips(struct backend_vm *bvm);
+enum chips_owned kvm_has_chips(struct backend_vm *bvm);
 int kvm_irq_line(struct backend_vm *bvm, unsigned gsi, bool level);
 int kvm_irq_msi(struct backend_vm *bvm, uint64_t address, uint32_t data);
+void kvm_irq_routes(struct backend_vm *bvm, const struct chips_msi route[IOAPIC_PINS]);
+/* chips_state.c: what they know, as plain structs. */
+int kvm_irq_state(struct backend_vm *bvm, bool set, struct chips_state *st);
+/* A register by number: its offset / 16. */
+static inline void kvm_lapic_put(struct kvm_lapic_state *l, unsigned reg, uint32_t value)
+{
+    __builtin_memcpy(l->regs + 16 * reg, &value, sizeof value);
+}
 /* batch.c */
 void kvm_batch(struct backend_vm *bvm, bool on, enum vc_space space, uint64_t base, uint64_t len);
 /* Tells what was collected; a handler's code. */

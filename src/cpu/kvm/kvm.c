@@ -34,6 +34,8 @@ const struct backend backend_kvm = {
     .has_chips = kvm_has_chips,
     .irq_line = kvm_irq_line,
     .irq_msi = kvm_irq_msi,
+    .irq_routes = kvm_irq_routes,
+    .irq_state = kvm_irq_state,
     .bind = kvm_bind,
     .batch = kvm_batch,
 };

@@ -127,6 +127,18 @@ static uint64_t deadline_to_host(struct kvm_cpu *c, uint64_t v)
     return host + ahead < host ? UINT64_MAX : host + ahead;
 }
 
+int kvm_deadline(struct kvm_cpu *c, bool set, uint64_t *host)
+{
+    uint64_t v = 0, ahead = guest_tsc(c) - host_tsc();
+    if (set) {
+        v = *host ? *host + ahead : 0;
+        return kvm_msr_host(c, true, MSR_TSC_DEADLINE, &v);
+    }
+    int rc = kvm_msr_host(c, false, MSR_TSC_DEADLINE, &v);
+    *host = v ? v - ahead : 0;
+    return rc;
+}
+
 static bool apic_msr(struct kvm_cpu *c, bool write, uint32_t index, uint64_t *v)
 {
     const struct cpu_env *env = &c->vm->env;
