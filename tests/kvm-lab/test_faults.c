@@ -5,8 +5,11 @@
 #include "cpu/kvm/engine.h"
 #include "vm/vm.h"
 #include <dirent.h>
+#include <stdarg.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #define AWAY "/dev/kvm-away"
@@ -156,6 +159,99 @@ Test(faults, code_where_nothing_is)
         cr_assert(x.kind == VC_EXIT_SHUTDOWN || x.kind == VC_EXIT_MMIO, "exit %u", x.kind);
     works(vc_close(vm));
 }
+
+/* ---- KVM_RUN fails --------------------------------------------------------------------- */
+
+/* The library's system calls go through here: the next KVM_RUN may be one that a kernel
+ * gives up, as only some processors do. */
+static struct kvm_run *gives_up;
+
+int ioctl(int fd, unsigned long request, ...)
+{
+    va_list ap;
+    va_start(ap, request);
+    void *arg = va_arg(ap, void *);
+    va_end(ap);
+    if (request != KVM_RUN || !gives_up)
+        return (int)syscall(SYS_ioctl, fd, request, arg);
+    gives_up->exit_reason = KVM_EXIT_INTERNAL_ERROR;
+    gives_up->internal.suberror = KVM_INTERNAL_ERROR_DELIVERY_EV;
+    gives_up->internal.ndata = 2;
+    gives_up->internal.data[0] = 0x80000b0e;
+    gives_up->internal.data[1] = 0x31;
+    gives_up = NULL;
+    return 0;
+}
+
+static char logged[2000];
+static void note(void *ud, int level, const char *text)
+{
+    (void)ud;
+    size_t n = strlen(logged);
+    if (level <= VC_LOG_ERROR)
+        snprintf(logged + n, sizeof logged - n, "%s\n", text);
+}
+
+static vc_vm *open_logged(void)
+{
+    const struct vc_vm_opts o = {.size = sizeof o, .log = note, .log_level = VC_LOG_ERROR};
+    logged[0] = 0;
+    vc_vm *vm = vc_open("kvm", &o);
+    cr_assert_not_null(vm, "%s", vc_errmsg());
+    return vm;
+}
+
+/* Registers and code are told, in the exit, the sentence and the log; the partition goes
+ * on after a reset. */
+static void tells(vc_cpu *cpu, const char *why, uint64_t rip, const uint8_t *code, size_t len)
+{
+    struct vc_exit x = {.size = sizeof x};
+    char words[48];
+    fails(vc_run(cpu, NULL, &x), VC_EINTERNAL);
+    cr_assert_eq(x.kind, VC_EXIT_FAILED);
+    cr_assert_eq(x.rip, rip);
+    cr_assert_eq(x.u.failed.nbytes, 16);
+    cr_assert(!memcmp(x.u.failed.bytes, code, len));
+    cr_assert(strstr(vc_errmsg(), why), "%s", vc_errmsg());
+    snprintf(words, sizeof words, "rip %#llx, code %02x %02x", (unsigned long long)rip, code[0],
+             code[1]);
+    cr_assert(strstr(vc_errmsg(), words), "%s", vc_errmsg());
+    cr_assert(strstr(logged, why) && strstr(logged, "rbx 1234567") && strstr(logged, "cr3 "), "%s",
+              logged);
+    fails(vc_run(cpu, NULL, &x), VC_ESTATE);
+    works(vc_cpu_reset(cpu, VC_MODE_LONG64, CODE));
+}
+
+Test(faults, the_kernel_gives_up)
+{
+    static const uint8_t code[] = {0xf4, 0x90, 0x0f, 0x1f, 0x00};
+    vc_vm *vm = open_logged();
+    vc_cpu *cpu = code_cpu(vm, code, sizeof code);
+    works(vc_reg_set(cpu, VC_REG_RBX, 0x1234567));
+    gives_up = kvm_cpu(cpu->bcpu)->run;
+    tells(cpu, "internal error 3, data 0x80000b0e 0x31", CODE, code, sizeof code);
+    struct vc_exit x = {.size = sizeof x};
+    works(vc_run(cpu, NULL, &x));
+    cr_assert_eq(x.kind, VC_EXIT_HLT);
+    works(vc_close(vm));
+}
+
+/* The embedder takes memory away that it gave. */
+Test(faults, memory_goes_away)
+{
+    static const uint8_t code[] = {0xa0, 0x00, 0x00, 0x02, 0, 0, 0, 0, 0, 0xf4}; /* mov al, [..] */
+    vc_vm *vm = open_logged();
+    void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    cr_assert_neq(page, MAP_FAILED);
+    works(vc_map_host(vm, 0x20000, 0x1000, VC_MEM_RWX, page));
+    vc_cpu *cpu = code_cpu(vm, code, sizeof code);
+    works(vc_reg_set(cpu, VC_REG_RBX, 0x1234567));
+    munmap(page, 4096);
+    tells(cpu, "host memory of the partition went away", CODE, code, sizeof code);
+    works(vc_close(vm));
+}
+
+/* ---- threads ---------------------------------------------------------------------------- */
 
 struct turn {
     vc_cpu *cpu;

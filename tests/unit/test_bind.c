@@ -192,3 +192,9 @@ Test(bind, an_interrupt_of_our_own_controllers)
 {
     interrupt(VC_IRQCHIP_USER);
 }
+
+Test(bind, an_interrupt_of_split_controllers)
+{
+    if (!strcmp(tested(), "kvm"))
+        interrupt(VC_IRQCHIP_SPLIT);
+}

@@ -32,7 +32,10 @@ GUEST(
     /* a program: signals by a port write, then counts */
     AT(0x170) "mov $5, %ebx; out %al, $0x20; inc %ebx; hlt\n" AT(0x180) "in $0x20, %al; hlt\n"
     /* 9 doubles: the last, on the stack */
-    AT(0x190) "movsd 8(%rsp), %xmm0; ret\n" AT(0x1a0) "movb $0, 8(%rdi); xor %eax, %eax; ret\n");
+    AT(0x190) "movsd 8(%rsp), %xmm0; ret\n" AT(0x1a0) "movb $0, 8(%rdi); xor %eax, %eax; ret\n"
+    /* programs: bytes of a string to a port; hypercalls of number 1 as a string */
+    AT(0x1b0) "mov $0x8000, %esi; mov $3, %ecx; mov $0x20, %edx; rep outsb; hlt\n" AT(
+        0x1d0) "mov $0x8000, %esi; mov $3, %ecx; mov $0xbc, %edx; mov $1, %eax; rep outsl; hlt\n");
 
 #define FN(offset) (CODE + (offset))
 enum {
@@ -55,6 +58,8 @@ enum {
     PROGRAM = 0x170,
     PROGRAM_IN = 0x180,
     NINTH = 0x190,
+    PROGRAM_OUTS = 0x1b0,
+    PROGRAM_HCALLS = 0x1d0,
 };
 
 struct fixture {
@@ -398,6 +403,58 @@ Test(call, stop_of_nested)
     works(call(f, HOST, "i64(u32,i64)", &r, V(1), V(1)));
     cr_assert_eq(r.v.i, VC_ECALLBACK + 1);
     works(call(f, HOST, "i64(u32,i64)", &r, V(1), V(2)));
+    works(vc_close(f.vm));
+}
+
+/* ---- in the middle of REP OUTS ------------------------------------------------------------- */
+
+Test(call, in_the_middle_of_a_string)
+{
+    struct fixture f = fixture();
+    struct vc_exit x = {.size = sizeof x};
+    struct vc_value r;
+    works(vc_write(f.vm, 0x8000, "abc", 3));
+    works(vc_reg_set(f.cpu, VC_REG_RIP, FN(PROGRAM_OUTS)));
+    for (unsigned i = 0; i < 3; i++) {
+        works(vc_run(f.cpu, NULL, &x));
+        cr_assert_eq(x.kind, VC_EXIT_PORT, "exit %u", x.kind);
+        cr_assert_eq(x.u.port.data & 0xff, "abc"[i]);
+        for (int k = 0; k < 2; k++) {
+            works(call(f, ADD_SUB, "i64(i64,i64,i64)", &r, V(k), V(2), V(1)));
+            cr_assert_eq(r.v.i, k + 1);
+            cr_assert_eq(reg(f.cpu, VC_REG_RCX), 2 - i, "after the call");
+            cr_assert_eq(reg(f.cpu, VC_REG_RSI), 0x8001 + i);
+        }
+    }
+    works(vc_run(f.cpu, NULL, &x));
+    cr_assert_eq(x.kind, VC_EXIT_HLT, "exit %u", x.kind);
+    works(vc_close(f.vm));
+}
+
+static unsigned times;
+static void call_back(vc_cpu *cpu)
+{
+    struct vc_value r, args[] = {V(times), V(2), V(1)};
+    works(vc_call(cpu, FN(ADD_SUB), "i64(i64,i64,i64)", args, 3, &r, NULL));
+    cr_assert_eq(r.v.u, times + 1);
+    times++;
+}
+
+Test(call, in_the_middle_of_a_string_of_hypercalls)
+{
+    if (!have_ffi())
+        return;
+    static const uint32_t one[] = {1, 1, 1};
+    struct fixture f = fixture();
+    struct vc_exit x = {.size = sizeof x};
+    times = 0;
+    works(vc_hcall(f.vm, 1, "void(cpu)", VC_FN(call_back), NULL));
+    works(vc_write(f.vm, 0x8000, one, sizeof one));
+    works(vc_reg_set(f.cpu, VC_REG_RIP, FN(PROGRAM_HCALLS)));
+    works(vc_run(f.cpu, NULL, &x));
+    cr_assert_eq(x.kind, VC_EXIT_HLT, "exit %u", x.kind);
+    cr_assert_eq(times, 3);
+    cr_assert_eq(reg(f.cpu, VC_REG_RCX), 0);
     works(vc_close(f.vm));
 }
 

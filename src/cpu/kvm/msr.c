@@ -129,7 +129,7 @@ static uint64_t deadline_to_host(struct kvm_cpu *c, uint64_t v)
 
 int kvm_deadline(struct kvm_cpu *c, bool set, uint64_t *host)
 {
-    uint64_t v = 0, ahead = guest_tsc(c) - host_tsc();
+    uint64_t v = 0, ahead = c->vm->host.tsc_offset ? c->tsc_offset : guest_tsc(c) - host_tsc();
     if (set) {
         v = *host ? *host + ahead : 0;
         return kvm_msr_host(c, true, MSR_TSC_DEADLINE, &v);
