@@ -305,6 +305,7 @@ int irqchip_add_cpu(struct irqchip *chip, unsigned cpu, struct cpu_mail *mail)
                        chip->opts.max_cpus);
     if (chip->outer) {
         pthread_mutex_lock(&chip->lock);
+        chip->cpus |= BIT64(cpu);
         if (irq_split(chip) && cpu == 0) {
             chip->boot = mail;
             irq_mail(mail, chip->pic_out);
@@ -321,6 +322,7 @@ int irqchip_add_cpu(struct irqchip *chip, unsigned cpu, struct cpu_mail *mail)
     pthread_mutex_lock(&chip->lock);
     l->timer = timer;
     l->mail = mail;
+    chip->cpus |= BIT64(cpu);
     lapic_reset(l, false);
     pthread_mutex_unlock(&chip->lock);
     return 0;
@@ -335,6 +337,7 @@ void irqchip_del_cpu(struct irqchip *chip, unsigned cpu)
     struct clock_timer *timer = l->timer;
     l->mail = NULL;
     l->timer = NULL;
+    chip->cpus &= ~BIT64(cpu);
     if (cpu == 0)
         chip->boot = NULL;
     pthread_mutex_unlock(&chip->lock);

@@ -165,6 +165,7 @@ struct irqchip {
     bool pic_out;            /* the master's INT output */
     uint32_t gsi;            /* levels of irqchip_line */
     unsigned lowest;         /* who got the last lowest-priority interrupt */
+    uint64_t cpus;           /* the vCPUs that there are, a bit each */
     struct lapic cpu[];
 };
 

@@ -4,28 +4,16 @@
 #include "irqchip.h"
 #include "../base/err.h"
 
-static uint64_t cpus_here(const struct irqchip *chip)
-{
-    uint64_t cpus = 0;
-    for (unsigned i = 0; i < chip->opts.max_cpus && i < CHIPS_CPUS_MAX; i++)
-        if (chip->cpu[i].mail)
-            cpus |= BIT64(i);
-    return cpus;
-}
-
 static void lapics_get(struct irqchip *chip, struct chips_state *st)
 {
-    st->cpus = cpus_here(chip);
+    st->cpus = chip->cpus;
     for (unsigned i = 0; i < CHIPS_CPUS_MAX; i++)
         if (st->cpus & BIT64(i))
             lapic_timer_save(&chip->cpu[i], &st->lapic[i]);
 }
 
-static int lapics_set(struct irqchip *chip, const struct chips_state *st)
+static void lapics_set(struct irqchip *chip, const struct chips_state *st)
 {
-    if (st->cpus != cpus_here(chip))
-        return err_set(VC_EINVAL, "the state of vCPUs %#llx is not one of vCPUs %#llx",
-                       (unsigned long long)st->cpus, (unsigned long long)cpus_here(chip));
     for (unsigned i = 0; i < CHIPS_CPUS_MAX; i++)
         if (st->cpus & BIT64(i)) {
             struct lapic *l = &chip->cpu[i];
@@ -34,7 +22,6 @@ static int lapics_set(struct irqchip *chip, const struct chips_state *st)
             lapic_timer_load(l);
             lapic_update(l);
         }
-    return 0;
 }
 
 static bool has_vector(const uint32_t *set, unsigned vector)
@@ -77,6 +64,10 @@ static int get(struct irqchip *chip, struct chips_state *st)
 /* The local APICs last: what they accept of the others is in their state already. */
 static int set(struct irqchip *chip, struct chips_state *st)
 {
+    int rc = 0;
+    if (st->cpus != chip->cpus)
+        return err_set(VC_EINVAL, "the state of vCPUs %#llx is not one of vCPUs %#llx",
+                       (unsigned long long)st->cpus, (unsigned long long)chip->cpus);
     chip->gsi = st->lines;
     if (!chip->outer || irq_split(chip)) {
         memcpy(chip->pic, st->pic, sizeof chip->pic);
@@ -84,7 +75,10 @@ static int set(struct irqchip *chip, struct chips_state *st)
         pic_loaded(chip);
         ioapic_routes(chip);
     }
-    int rc = chip->outer ? chip->outer->state(chip->outer_ctx, true, st) : lapics_set(chip, st);
+    if (chip->outer)
+        rc = chip->outer->state(chip->outer_ctx, true, st);
+    else
+        lapics_set(chip, st);
     if (!rc && (!chip->outer || irq_split(chip)))
         ioapic_loaded(chip);
     if (!rc && chip->boot)

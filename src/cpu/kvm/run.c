@@ -189,9 +189,7 @@ static int handle(struct kvm_cpu *c)
     case KVM_EXIT_SHUTDOWN: return leave(c, VC_EXIT_SHUTDOWN);
     case KVM_EXIT_DEBUG: return debug_exit(c);
     case KVM_EXIT_DIRTY_RING_FULL: kvm_dirty_full(c); return NEXT_GO;
-    case KVM_EXIT_IOAPIC_EOI:
-        c->vm->env.eoi(c->vm->env.ctx, run->eoi.vector);
-        return NEXT_GO;
+    case KVM_EXIT_IOAPIC_EOI: c->vm->env.eoi(c->vm->env.ctx, run->eoi.vector); return NEXT_GO;
     case KVM_EXIT_X86_RDMSR:
     case KVM_EXIT_X86_WRMSR: kvm_msr_exit(c); return NEXT_GO;
     case KVM_EXIT_XEN: return kvm_hcall_exit(c);
