@@ -300,6 +300,7 @@ void pv_free(struct pv_domain *d)
     free(d->vcpu);
     free(d->page);
     free(d->grant_pins);
+    free(d->fifo);
     pthread_cond_destroy(&d->console_room);
     pthread_mutex_destroy(&d->console_lock);
     pthread_mutex_destroy(&d->grant_lock);

@@ -67,7 +67,41 @@ struct pv_port {
     void (*fn)(void *ud);
     void *ud;
 };
-#define PORTS_MAX 4096u
+#define PORTS_MAX 4096u /* what two levels of 64-bit words can name */
+
+/* How the guest learns of events: two levels of bits in shared_info and vcpu_info, or
+ * queues of ports in frames of its own. All with port_lock. */
+struct pv_domain;
+struct port_layout {
+    bool (*raise)(struct pv_domain *d, uint32_t port); /* false: it was pending already */
+    bool (*pending)(const struct pv_domain *d, uint32_t port);
+    void (*clear)(struct pv_domain *d, uint32_t port);
+    void (*unmask)(struct pv_domain *d, uint32_t port);
+    void (*open)(struct pv_domain *d, uint32_t port);       /* in use from now on */
+    void (*moved)(struct pv_domain *d, uint32_t port);      /* another vCPU's from now on */
+    bool (*busy)(const struct pv_domain *d, uint32_t port); /* closed, but not forgotten */
+};
+extern const struct port_layout pv_layout_2l, pv_layout_fifo;
+
+/* Frames of the guest's hold a word for each port, and a block for each vCPU with the
+ * heads of its queues. */
+#define FIFO_PER_FRAME ((unsigned)(PAGE / sizeof(event_word_t)))
+#define FIFO_FRAMES    (PORTS_MAX / FIFO_PER_FRAME)
+struct pv_fifo {
+    unsigned frames;
+    uint64_t mfn[FIFO_FRAMES];
+    event_word_t *words[FIFO_FRAMES];
+    struct {
+        uint64_t mfn;
+        struct evtchn_fifo_control_block *block; /* NULL: none yet */
+        uint32_t tail[EVTCHN_FIFO_MAX_QUEUES];   /* who was linked last; 0: nobody */
+    } cpu[PV_CPUS_MAX];
+    struct {
+        uint8_t priority, last_priority;
+        uint16_t last_cpu; /* with last_priority the queue where it was last */
+        bool late;         /* pending, and its word was not there */
+    } port[PORTS_MAX];
+};
 
 /* ---- grants: grant.c ------------------------------------------------------------------- */
 
@@ -157,6 +191,8 @@ struct pv_domain {
 
     pthread_mutex_t port_lock;
     struct pv_port port[PORTS_MAX];
+    const struct port_layout *layout;
+    struct pv_fifo *fifo; /* NULL: two levels */
     uint32_t store_port, console_port;
     uint64_t store_mfn, console_mfn;
 
@@ -313,6 +349,15 @@ hypercall_fn hc_grant_table_op, hc_xen_version, hc_console_io, hc_physdev_op, hc
 
 void pv_ports_init(struct pv_domain *d);
 void pv_port_virq(struct pv_vcpu *v, unsigned virq);
+bool pv_port_pending(struct pv_domain *d, uint32_t port);
+void pv_poke(struct pv_vcpu *v); /* the vCPU has events; with port_lock */
+
+/* evtchn_fifo.c: with both locks, but for the priority. */
+long pv_fifo_control(struct pv_domain *d, struct evtchn_init_control *op);
+long pv_fifo_expand(struct pv_domain *d, const struct evtchn_expand_array *op);
+long pv_fifo_priority(struct pv_domain *d, const struct evtchn_set_priority *op);
+void pv_fifo_end(struct pv_domain *d); /* back to two levels */
+
 /* Set by whoever has an event for the vCPU, taken away by its guest. */
 static inline bool pv_upcall_pending(const struct pv_vcpu *v)
 {

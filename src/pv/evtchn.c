@@ -1,30 +1,11 @@
 /* SPDX-License-Identifier: MIT
- * Event channels, in the 2-level layout: a pending bit and a mask bit for each port in
- * shared_info, a selector and an upcall flag in each vcpu_info. */
+ * Event channels: ports, whose they are and who listens. How the guest learns of an event
+ * is its layout's: evtchn_2l.c, evtchn_fifo.c. */
 #include "domain.h"
-
-/* The layout's ports: 64 words of 64. */
-#define PORTS_2L 4096u
-
-static bool bit_set(xen_ulong_t *words, uint32_t bit)
-{
-    return __atomic_fetch_or(&words[bit / 64], BIT64(bit % 64), __ATOMIC_SEQ_CST) >> (bit % 64) & 1;
-}
-
-static bool bit_clear(xen_ulong_t *words, uint32_t bit)
-{
-    return __atomic_fetch_and(&words[bit / 64], ~BIT64(bit % 64), __ATOMIC_SEQ_CST) >> (bit % 64) &
-           1;
-}
-
-static bool bit_test(const xen_ulong_t *words, uint32_t bit)
-{
-    return __atomic_load_n(&words[bit / 64], __ATOMIC_SEQ_CST) >> (bit % 64) & 1;
-}
 
 /* ---- raising ------------------------------------------------------------------------------ */
 
-static void poke(struct pv_vcpu *v)
+void pv_poke(struct pv_vcpu *v)
 {
     bool was = __atomic_exchange_n(&v->info->evtchn_upcall_pending, 1, __ATOMIC_SEQ_CST);
     if (v->d->pvh && !was)
@@ -33,23 +14,11 @@ static void poke(struct pv_vcpu *v)
         mail_post(v->mail, PEND_EVENT);
 }
 
-static void select_port(struct pv_vcpu *v, uint32_t port)
-{
-    xen_ulong_t sel =
-        __atomic_fetch_or(&v->info->evtchn_pending_sel, BIT64(port / 64), __ATOMIC_SEQ_CST);
-    if (!(sel >> (port / 64) & 1) || !pv_upcall_pending(v))
-        poke(v);
-}
-
 /* With port_lock. */
 static void raise_locked(struct pv_domain *d, uint32_t port)
 {
-    struct pv_port *p = &d->port[port];
-    struct pv_vcpu *v = &d->vcpu[p->cpu];
-    if (bit_set(d->shared->evtchn_pending, port))
+    if (!d->layout->raise(d, port))
         return;
-    if (!bit_test(d->shared->evtchn_mask, port))
-        select_port(v, port);
     /* A vCPU that polls waits for masked ports too. */
     for (unsigned i = 0; i < d->host.ncpu; i++)
         if (atomic_load(&d->vcpu[i].polling) && d->vcpu[i].mail)
@@ -75,14 +44,23 @@ void pv_port_virq(struct pv_vcpu *v, unsigned virq)
 
 void pv_ports_init(struct pv_domain *d)
 {
+    d->layout = &pv_layout_2l;
     d->port[0].state = PORT_UNBOUND; /* never given out */
     d->port[0].remote = DOMID_INVALID;
 }
 
+bool pv_port_pending(struct pv_domain *d, uint32_t port)
+{
+    pthread_mutex_lock(&d->port_lock);
+    bool is = port < PORTS_MAX && d->layout->pending(d, port);
+    pthread_mutex_unlock(&d->port_lock);
+    return is;
+}
+
 static int port_free(struct pv_domain *d)
 {
-    for (uint32_t i = 1; i < PORTS_2L; i++)
-        if (d->port[i].state == PORT_FREE)
+    for (uint32_t i = 1; i < PORTS_MAX; i++)
+        if (d->port[i].state == PORT_FREE && !d->layout->busy(d, i))
             return (int)i;
     return -XEN_ENOSPC;
 }
@@ -92,7 +70,7 @@ static int port_make(struct pv_domain *d, struct pv_port as)
     int port = port_free(d);
     if (port > 0) {
         d->port[port] = as;
-        bit_clear(d->shared->evtchn_pending, (uint32_t)port);
+        d->layout->open(d, (uint32_t)port);
     }
     return port;
 }
@@ -151,7 +129,7 @@ static long port_close(struct pv_domain *d, uint32_t port)
     if (p->state == PORT_VIRQ)
         atomic_store(&d->vcpu[p->cpu].virq_port[p->virq], 0);
     *p = (struct pv_port){.state = PORT_FREE};
-    bit_clear(d->shared->evtchn_pending, port);
+    d->layout->clear(d, port);
     return 0;
 }
 
@@ -214,8 +192,7 @@ static long unmask(struct pv_domain *d, uint32_t port)
 {
     if (!port_ok(d, port))
         return -XEN_EINVAL;
-    if (bit_clear(d->shared->evtchn_mask, port) && bit_test(d->shared->evtchn_pending, port))
-        select_port(&d->vcpu[d->port[port].cpu], port);
+    d->layout->unmask(d, port);
     return 0;
 }
 
@@ -230,10 +207,7 @@ static long bind_vcpu(struct pv_domain *d, const struct evtchn_bind_vcpu *op)
                                  p->virq != VIRQ_DOM_EXC && p->virq != VIRQ_TBUF))
         return -XEN_EINVAL; /* each vCPU has its own */
     p->cpu = (uint16_t)op->vcpu;
-    /* An event that waits is the new one's to see. */
-    if (bit_test(d->shared->evtchn_pending, op->port) &&
-        !bit_test(d->shared->evtchn_mask, op->port))
-        select_port(&d->vcpu[p->cpu], op->port);
+    d->layout->moved(d, op->port);
     return 0;
 }
 
@@ -244,6 +218,7 @@ static long reset(struct pv_domain *d, domid_t dom)
     for (uint32_t i = 1; i < PORTS_MAX; i++)
         if (d->port[i].state != PORT_FREE && d->port[i].state != PORT_BACKEND)
             port_close(d, i);
+    pv_fifo_end(d);
     return 0;
 }
 
@@ -260,6 +235,9 @@ union evtchn_any {
     struct evtchn_bind_vcpu bind_vcpu;
     struct evtchn_unmask unmask;
     struct evtchn_reset reset;
+    struct evtchn_init_control init_control;
+    struct evtchn_expand_array expand_array;
+    struct evtchn_set_priority set_priority;
 };
 
 static const uint8_t sizes[] = {
@@ -272,6 +250,9 @@ static const uint8_t sizes[] = {
     [EVTCHNOP_bind_vcpu] = sizeof(struct evtchn_bind_vcpu),
     [EVTCHNOP_unmask] = sizeof(struct evtchn_unmask),
     [EVTCHNOP_reset] = sizeof(struct evtchn_reset),
+    [EVTCHNOP_init_control] = sizeof(struct evtchn_init_control),
+    [EVTCHNOP_expand_array] = sizeof(struct evtchn_expand_array),
+    [EVTCHNOP_set_priority] = sizeof(struct evtchn_set_priority),
 };
 
 static long op_locked(struct pv_vcpu *v, unsigned cmd, union evtchn_any *op)
@@ -285,6 +266,11 @@ static long op_locked(struct pv_vcpu *v, unsigned cmd, union evtchn_any *op)
     case EVTCHNOP_alloc_unbound: return alloc_unbound(v, &op->alloc_unbound);
     case EVTCHNOP_bind_vcpu: return bind_vcpu(d, &op->bind_vcpu);
     case EVTCHNOP_unmask: return unmask(d, op->unmask.port);
+    case EVTCHNOP_init_control: return pv_fifo_control(d, &op->init_control);
+    case EVTCHNOP_expand_array: return pv_fifo_expand(d, &op->expand_array);
+    case EVTCHNOP_set_priority:
+        return port_ok(d, op->set_priority.port) ? pv_fifo_priority(d, &op->set_priority)
+                                                 : -XEN_EINVAL;
     default: return reset(d, op->reset.dom);
     }
 }
@@ -293,8 +279,7 @@ long hc_event_channel_op(struct pv_vcpu *v, const uint64_t a[6])
 {
     union evtchn_any op;
     unsigned cmd = (unsigned)a[0];
-    /* Interdomain binding and physical interrupts are a back end's; the FIFO layout is
-     * optional. */
+    /* Interdomain binding and physical interrupts are a back end's. */
     if (cmd >= ARRAY_LEN(sizes) || !sizes[cmd])
         return cmd == EVTCHNOP_bind_interdomain || cmd == EVTCHNOP_bind_pirq ? -XEN_EINVAL
                                                                              : -XEN_ENOSYS;
@@ -303,9 +288,16 @@ long hc_event_channel_op(struct pv_vcpu *v, const uint64_t a[6])
         return -XEN_EFAULT;
     if (cmd == EVTCHNOP_send)
         return send(v->d, op.send.port);
+    /* Some take frames of the guest's, or give them back. */
+    bool frames =
+        cmd == EVTCHNOP_init_control || cmd == EVTCHNOP_expand_array || cmd == EVTCHNOP_reset;
+    if (frames)
+        pv_lock(v);
     pthread_mutex_lock(&v->d->port_lock);
     long rc = op_locked(v, cmd, &op);
     pthread_mutex_unlock(&v->d->port_lock);
+    if (frames)
+        pv_unlock(v);
     if (!rc && !pv_copy_to(v, a[1], &op, sizes[cmd]))
         return -XEN_EFAULT;
     return rc;
@@ -334,7 +326,7 @@ int pv_info_register(struct pv_vcpu *v, uint64_t mfn, uint32_t offset)
     v->info = to;
     v->info_mfn = mfn;
     __atomic_store_n(&to->evtchn_pending_sel, UINT64_MAX, __ATOMIC_SEQ_CST);
-    poke(v);
+    pv_poke(v);
     pthread_mutex_unlock(&d->port_lock);
     return 0;
 }

@@ -29,10 +29,7 @@ static long poll(struct pv_vcpu *v, uint64_t at)
         evtchn_port_t port;
         bool bad =
             !pv_copy_from(v, &port, (uint64_t)(uintptr_t)p.ports.p + i * sizeof port, sizeof port);
-        if (bad || port >= PORTS_MAX ||
-            __atomic_load_n(&d->shared->evtchn_pending[port / 64], __ATOMIC_SEQ_CST) >>
-                    (port % 64) &
-                1) {
+        if (bad || port >= PORTS_MAX || pv_port_pending(d, port)) {
             atomic_store(&v->polling, false);
             return bad ? -XEN_EFAULT : port >= PORTS_MAX ? -XEN_EINVAL : 0;
         }

@@ -217,6 +217,36 @@ static void grant(struct fuzz *f)
     pv_grant_unmap(f->d, ref, how & 0x10, gpa);
 }
 
+/* Event channels: queues in frames that are now and then something else, with words
+ * that the guest writes as it likes. */
+static void events(struct fuzz *f)
+{
+    static const uint8_t ops[] = {
+        EVTCHNOP_init_control, EVTCHNOP_expand_array, EVTCHNOP_set_priority, EVTCHNOP_bind_ipi,
+        EVTCHNOP_bind_vcpu,    EVTCHNOP_send,         EVTCHNOP_send,         EVTCHNOP_unmask,
+        EVTCHNOP_close,        EVTCHNOP_reset,        EVTCHNOP_alloc_unbound};
+    uint8_t op = ops[take(f, 1) % ARRAY_LEN(ops)];
+    uint32_t *s = (uint32_t *)scratch(f);
+    const struct pv_fifo *q = f->d->fifo;
+    memset(s, 0, 64);
+    switch (op) {
+    case EVTCHNOP_init_control:
+        scratch(f)[0] = frame(f);
+        s[2] = (uint32_t)take(f, 2) & ~3u;
+        s[3] = (uint32_t)take(f, 1) % 3;
+        break;
+    case EVTCHNOP_expand_array: scratch(f)[0] = frame(f); break;
+    case EVTCHNOP_reset: s[0] = DOMID_SELF; break;
+    case EVTCHNOP_alloc_unbound: s[0] = DOMID_SELF; break;
+    case EVTCHNOP_bind_ipi: s[0] = (uint32_t)take(f, 1) % 3; break;
+    default: s[0] = (uint32_t)take(f, 1) % 16; s[1] = (uint32_t)take(f, 1) % 18;
+    }
+    if (q && q->frames)
+        q->words[0][take(f, 1) % 16] ^= (uint32_t)take(f, 1) << 24 | (uint32_t)take(f, 1);
+    hypercall(f, __HYPERVISOR_event_channel_op, (const uint64_t[]){op, rig_va(SCRATCH), 0, 0, 0});
+    pv_port_notify(f->d, f->d->store_port);
+}
+
 /* Stores to tables and others, and privileged instructions; then whatever comes. */
 static const char *const known[] = {
     "\x48\x89\x07\x90",
@@ -300,7 +330,7 @@ static void check(const struct fuzz *f)
 
 static void step(struct fuzz *f)
 {
-    switch (take(f, 1) % 18) {
+    switch (take(f, 1) % 20) {
     case 0: any_hypercall(f); break;
     case 1: fill(f); break;
     case 2:
@@ -318,6 +348,8 @@ static void step(struct fuzz *f)
     case 14: pv_console_kick(f->d); break;
     case 15:
     case 16: descriptors(f); break;
+    case 17:
+    case 18: events(f); break;
     default: pv_hook_wake(f->d, 0); break;
     }
 }

@@ -96,6 +96,15 @@ static inline void audit_vcpu(struct audit *a, const struct pv_vcpu *v)
             audit_hold(a, "runstate", v->run_mfn[i], TYPE_WRITABLE);
 }
 
+static inline void audit_fifo(struct audit *a, const struct pv_fifo *f)
+{
+    for (unsigned i = 0; i < f->frames; i++)
+        audit_hold(a, "words of events", f->mfn[i], TYPE_WRITABLE);
+    for (unsigned i = 0; i < PV_CPUS_MAX; i++)
+        if (f->cpu[i].block)
+            audit_hold(a, "queues of events", f->cpu[i].mfn, TYPE_WRITABLE);
+}
+
 static inline void audit_compare(struct audit *a)
 {
     const struct pv_domain *d = a->d;
@@ -135,6 +144,8 @@ static inline const char *xen_audit(const struct pv_domain *d)
     }
     for (unsigned i = 0; i < d->host.ncpu; i++)
         audit_vcpu(&a, &d->vcpu[i]);
+    if (d->fifo)
+        audit_fifo(&a, d->fifo);
     audit_hold(&a, "xenstore's ring", d->store_mfn, TYPE_WRITABLE);
     audit_hold(&a, "the console's ring", d->console_mfn, TYPE_WRITABLE);
     audit_compare(&a);
