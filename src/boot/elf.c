@@ -12,6 +12,7 @@ typedef unsigned long long ull;
 /* xen/include/public/elfnote.h: the 32-bit entry of a PVH guest. */
 #define NOTE_PHYS32_ENTRY 18u
 #define PHNUM_MAX         1024u
+#define SHNUM_MAX         1024u
 
 bool elf_match(const uint8_t *image, size_t len)
 {
@@ -57,21 +58,21 @@ static int add_segment(struct elf_image *elf, const uint8_t *image, size_t len, 
 }
 
 static int read_notes(Elf *e, struct elf_image *elf, const uint8_t *image, size_t len,
-                      const GElf_Phdr *ph)
+                      uint64_t offset, uint64_t size, uint64_t align)
 {
-    if (ph->p_filesz == 0)
+    if (size == 0)
         return 0;
-    if (!inside(ph->p_offset, ph->p_filesz, len))
+    if (!inside(offset, size, len))
         return err_set(VC_EFORMAT,
                        "the ELF notes (offset %#llx, %#llx bytes) end behind the image "
                        "of %#zx bytes",
-                       (ull)ph->p_offset, (ull)ph->p_filesz, len);
+                       (ull)offset, (ull)size, len);
     if (elf->nnotes < ELF_NOTES_MAX) {
-        elf->notes[elf->nnotes].bytes = image + ph->p_offset;
-        elf->notes[elf->nnotes++].len = ph->p_filesz;
+        elf->notes[elf->nnotes].bytes = image + offset;
+        elf->notes[elf->nnotes++].len = size;
     }
-    Elf_Data *data = elf_getdata_rawchunk(e, (int64_t)ph->p_offset, ph->p_filesz,
-                                          ph->p_align == 8 ? ELF_T_NHDR8 : ELF_T_NHDR);
+    Elf_Data *data =
+        elf_getdata_rawchunk(e, (int64_t)offset, size, align == 8 ? ELF_T_NHDR8 : ELF_T_NHDR);
     if (!data)
         return bad("its notes");
     GElf_Nhdr note;
@@ -97,6 +98,25 @@ static int read_notes(Elf *e, struct elf_image *elf, const uint8_t *image, size_
     return 0;
 }
 
+/* Small kernels have notes in sections only, which the linker put into no segment of
+ * notes; Xen's own loader looks there, too. Lost or cut off, they are none. */
+static int section_notes(Elf *e, struct elf_image *elf, const uint8_t *image, size_t len)
+{
+    size_t shnum;
+    int rc = 0;
+    if (elf_getshdrnum(e, &shnum) != 0)
+        return 0;
+    for (size_t i = 1; i < shnum && i < SHNUM_MAX && !rc; i++) {
+        GElf_Shdr sh;
+        Elf_Scn *scn = elf_getscn(e, i);
+        if (!scn || !gelf_getshdr(scn, &sh))
+            return 0;
+        if (sh.sh_type == SHT_NOTE && inside(sh.sh_offset, sh.sh_size, len))
+            rc = read_notes(e, elf, image, len, sh.sh_offset, sh.sh_size, sh.sh_addralign);
+    }
+    return rc;
+}
+
 bool elf_holds(const struct elf_image *elf, uint64_t paddr)
 {
     for (unsigned i = 0; i < elf->nseg; i++)
@@ -109,7 +129,7 @@ bool elf_holds(const struct elf_image *elf, uint64_t paddr)
  * one. */
 static int find_entry(struct elf_image *elf, uint64_t e_entry)
 {
-    elf->entry = e_entry;
+    elf->entry = elf->e_entry = e_entry;
     if (elf_holds(elf, e_entry))
         return 0;
     for (unsigned i = 0; i < elf->nseg; i++) {
@@ -158,8 +178,10 @@ static int parse(Elf *e, const uint8_t *image, size_t len, struct elf_image *elf
         if (ph.p_type == PT_LOAD)
             rc = add_segment(elf, image, len, i, &ph);
         else if (ph.p_type == PT_NOTE)
-            rc = read_notes(e, elf, image, len, &ph);
+            rc = read_notes(e, elf, image, len, ph.p_offset, ph.p_filesz, ph.p_align);
     }
+    if (!rc && !elf->nnotes)
+        rc = section_notes(e, elf, image, len);
     if (rc)
         return rc;
     if (elf->nseg == 0)

@@ -17,13 +17,14 @@ struct elf_seg {
 };
 struct elf_image {
     bool is64;
-    uint64_t entry; /* physical */
+    uint64_t entry;   /* physical */
+    uint64_t e_entry; /* as the header says */
     unsigned nseg;
     struct elf_seg seg[ELF_SEGS_MAX]; /* loadable, not empty */
     bool has_pvh;
     uint32_t pvh_entry; /* physical, 32-bit */
     unsigned nnotes;
-    struct { /* segments of notes, inside the image */
+    struct { /* segments or sections of notes, inside the image */
         const uint8_t *bytes;
         uint64_t len;
     } notes[ELF_NOTES_MAX];

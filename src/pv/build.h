@@ -8,7 +8,8 @@
 
 struct kernel_notes {
     uint64_t virt_base, paddr_offset, entry, init_p2m, hypercall_page, hv_start_low;
-    bool has_entry, has_virt_base, has_init_p2m, has_hypercall_page;
+    bool any; /* Xen's, of whatever kind */
+    bool has_entry, has_init_p2m, has_hypercall_page;
     bool mod_start_pfn; /* the initrd need not be mapped */
     char guest_os[16], loader[16], xen_version[16], features[160];
 };

@@ -19,15 +19,13 @@ static void string(char *to, size_t room, const uint8_t *desc, uint32_t len)
 
 static void take(struct kernel_notes *n, uint32_t type, const uint8_t *desc, uint32_t len)
 {
+    n->any = true;
     switch (type) {
     case XEN_ELFNOTE_ENTRY:
         n->entry = number(desc, len);
         n->has_entry = true;
         break;
-    case XEN_ELFNOTE_VIRT_BASE:
-        n->virt_base = number(desc, len);
-        n->has_virt_base = true;
-        break;
+    case XEN_ELFNOTE_VIRT_BASE: n->virt_base = number(desc, len); break;
     case XEN_ELFNOTE_PADDR_OFFSET: n->paddr_offset = number(desc, len); break;
     case XEN_ELFNOTE_INIT_P2M:
         n->init_p2m = number(desc, len);
@@ -72,9 +70,12 @@ int pv_notes_read(const struct elf_image *elf, struct kernel_notes *n)
         walk(n, elf->notes[i].bytes, elf->notes[i].len);
     if (!elf->is64)
         return err_set(VC_EFORMAT, "the kernel is a 32-bit one: PV guests are 64-bit");
-    if (!n->has_entry || !n->has_virt_base)
-        return err_set(VC_EFORMAT, "the kernel has no ELF notes for Xen PV (an entry and a virtual "
-                                   "base): it was built without CONFIG_XEN_PV");
+    if (!n->any || (elf->has_pvh && !n->has_entry))
+        return err_set(VC_EFORMAT, "the kernel has no ELF notes for Xen PV: Linux without "
+                                   "CONFIG_XEN_PV has none");
+    /* Small kernels say neither: they are linked for where they lie from 0 on. */
+    if (!n->has_entry)
+        n->entry = elf->e_entry;
     if (!pv_va_allowed(n->virt_base) || n->virt_base & (PAGE - 1) || !pv_va_allowed(n->entry) ||
         (n->has_init_p2m && (!pv_va_allowed(n->init_p2m) || n->init_p2m & (BIT64(39) - 1))))
         return err_set(VC_EFORMAT, "the kernel's ELF notes ask for addresses that a guest may not "
