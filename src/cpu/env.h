@@ -47,6 +47,8 @@ struct cpu_env {
      * two at most. */
     const struct hvm_hooks *hvm;
     void *pv_ctx;
+    _Atomic uint64_t *pv_seen; /* its notes of what was cached: pv_engine.h */
+    uint64_t pv_seen_n;
     void (*log)(void *ctx, int level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 };
 

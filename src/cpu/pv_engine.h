@@ -7,6 +7,7 @@
 #define CPU_PV_ENGINE_H
 
 #include "env.h"
+#include "../base/util.h"
 
 struct backend_vm;
 struct backend_cpu;
@@ -55,6 +56,36 @@ struct hvm_hooks {
     bool (*msr)(void *ctx, unsigned cpu, uint32_t index, bool write, uint64_t *value);
 };
 
+/* ---- what was cached ----------------------------------------------------------------
+ * Address spaces of a vCPU, each with translations of its own in the engine, which stay
+ * when another is entered. The ABI knows of every change to a table and has those
+ * forgotten that it made untrue: for that the engine notes, in a word for each frame,
+ * what it caches from a table of the lowest level there. */
+#define PV_SPACES    8u
+#define PV_SEEN      BIT64(27) /* something was */
+#define PV_SEEN_MANY BIT64(63) /* from several places or roots */
+/* Bits 26:0 the linear address's bits 47:21; above PV_SEEN, in the lower half, the frame
+ * of the space's root: the upper half is all spaces' own. */
+static inline uint64_t pv_seen_word(uint64_t root_mfn, uint64_t lin)
+{
+    return PV_SEEN | (lin >> 21 & (PV_SEEN - 1)) | (lin >> 63 ? 0 : root_mfn << 28);
+}
+static inline bool pv_seen_upper(uint64_t word)
+{
+    return word >> 26 & 1;
+}
+static inline uint64_t pv_seen_root(uint64_t word)
+{
+    return word >> 28 & (BIT64(35) - 1);
+}
+static inline uint64_t pv_seen_linear(uint64_t word)
+{
+    return (uint64_t)((int64_t)(word << 37) >> 37) << 21;
+}
+
+/* What translations of a page are forgotten: those for writing, those for data, or all. */
+enum pv_forget { PV_FORGET_WRITES, PV_FORGET_DATA, PV_FORGET_ALL };
+
 enum pv_seg { PV_ES, PV_CS, PV_SS, PV_DS, PV_FS, PV_GS };
 enum pv_access { PV_READ, PV_WRITE };
 
@@ -80,14 +111,20 @@ struct pv_engine {
     void (*set_base)(struct backend_cpu *c, enum pv_seg seg, uint64_t base);
     void (*set_gdt)(struct backend_cpu *c, uint64_t base, uint32_t limit);
     void (*set_ldt)(struct backend_cpu *c, uint64_t base, uint32_t limit); /* limit 0: none */
-    /* Page tables: 4-level, with a flush of what is not global. */
-    void (*set_cr3)(struct backend_cpu *c, uint64_t cr3); /* flushes */
-    /* Into the guest's kernel or user mode, each with a root of its own. Flushes nothing:
-     * when a root changes that is not in use, flush(). */
+    /* Where the notes of what was cached are, one for each frame below n; NULL: none are
+     * made. */
+    void (*note_seen)(struct backend_vm *vm, _Atomic uint64_t *seen, uint64_t n);
+    /* Page tables: 4-level. Into the guest's kernel or user mode, each with a root of its
+     * own, or to another root of the mode it is in. Forgets nothing. */
     void (*switch_mode)(struct backend_cpu *c, bool kernel, uint64_t cr3);
+    /* The address space with this number, below PV_SPACES, whose notes are to name
+     * root_mfn. fresh: its translations of the lower half, and all of user mode's, are
+     * forgotten first. */
+    void (*space)(struct backend_cpu *c, unsigned number, uint64_t root_mfn, bool fresh);
     void (*set_ts)(struct backend_cpu *c, bool ts);
+    /* In all address spaces. */
     void (*flush)(struct backend_cpu *c);
-    void (*flush_page)(struct backend_cpu *c, uint64_t linear);
+    void (*flush_page)(struct backend_cpu *c, uint64_t linear, enum pv_forget what);
     /* On other vCPUs by bits of mask; they have forgotten when this returns. For a
      * hook, which may hold locks: who waits in a hook counts as done. */
     void (*flush_others)(struct backend_cpu *c, uint64_t mask);

@@ -246,6 +246,7 @@ static uint32_t walk_64(const struct walk_ctx *k, uint64_t table, unsigned level
             }
             uint64_t frame = pte & addr_mask & ~bits(0, shift - 1);
             w->shift = (uint8_t)shift;
+            w->entry = s.gpa;
             w->gpa = frame | (k->gva & bits(0, shift - 1));
             if (finish(k, &s, pte, w, &result))
                 return result;

@@ -18,7 +18,8 @@ struct walk_regs {
 enum walk_access { WALK_READ = 0, WALK_WRITE = 1, WALK_FETCH = 2 };
 
 struct walk {
-    uint64_t gpa;  /* of the byte asked for */
+    uint64_t gpa;   /* of the byte asked for */
+    uint64_t entry; /* the leaf entry's own, in 64-bit and PAE paging */
     uint8_t shift; /* log2 of the page's size: 12, 21, 22, 30 */
     bool writable; /* by the R/W bits of all levels */
     bool user;     /* by the U/S bits of all levels */

@@ -225,8 +225,13 @@ static void put_info(struct plan *p, const struct vc_boot_opts *o)
 static void put_all(struct plan *p, const struct vc_boot_opts *o)
 {
     struct pv_domain *d = p->d;
-    for (uint64_t pfn = 0; pfn < p->used; pfn++)
+    for (uint64_t pfn = 0; pfn < p->used; pfn++) {
+        uint64_t gpa = pv_pfn_to_mfn(d, pfn) << 12;
+        const struct mem_region *r = mem_find(d->host.mem, gpa);
+        if (r)
+            mem_touch(r, gpa);
         memset(pfn_ptr(d, pfn), 0, PAGE);
+    }
     for (unsigned i = 0; i < p->elf.nseg; i++) {
         const struct elf_seg *s = &p->elf.seg[i];
         put(p, s->paddr - p->notes.paddr_offset, s->bytes, s->filesz);

@@ -101,7 +101,8 @@ static int frames_make(struct pv_domain *d)
     if (!d->low || (h->ram_high && !d->high))
         return err_set(VC_ESTATE, "the partition's RAM is not as vc_pc() mapped it");
     d->page = calloc(d->nmfn, sizeof *d->page);
-    if (!d->page)
+    d->seen = calloc(d->nmfn, sizeof *d->seen);
+    if (!d->page || !d->seen)
         return err_set(VC_ENOMEM, "no host memory for the domain's frames");
     d->npfn = d->frames = (h->ram_low + h->ram_high) >> 12;
     for (uint64_t pfn = 0; pfn < d->npfn; pfn++)
@@ -154,6 +155,8 @@ static int vcpu_init(struct pv_domain *d, unsigned i)
     v->handle = d->host.cpu[i].handle;
     v->kernel = true;
     v->kernel_mfn = v->user_mfn = v->info_mfn = FRAME_NR;
+    for (unsigned n = 0; n < PV_SPACES; n++)
+        v->space[n].kernel_mfn = v->space[n].user_mfn = FRAME_NR;
     v->info = i < XEN_LEGACY_MAX_VCPUS ? &d->shared->vcpu_info[i] : &v->own_info;
     v->info->evtchn_upcall_mask = !d->pvh;
     v->cr0 = 0x80050033;
@@ -203,9 +206,9 @@ static void start(struct pv_domain *d)
     struct pv_vcpu *v = &d->vcpu[0];
     atomic_store(&v->up, true);
     if (!d->pvh) {
+        d->eng->note_seen(d->host.bvm, d->seen, d->nmfn);
         d->eng->switch_mode(v->bc, true, v->kernel_mfn << 12);
-        d->eng->flush(v->bc);
-        pv_flushed(v);
+        pv_space_enter(v);
         pv_descriptors_load(v);
     }
     pv_wallclock_publish(d);
@@ -299,6 +302,7 @@ void pv_free(struct pv_domain *d)
         mem_del(d->host.mem, d->hidden, d->hidden_len);
     free(d->vcpu);
     free(d->page);
+    free(d->seen);
     free(d->grant_pins);
     free(d->fifo);
     pthread_cond_destroy(&d->console_room);

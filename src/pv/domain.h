@@ -29,11 +29,30 @@ struct pv_page {
     uint32_t refs;  /* mappings and other holders; 0: nobody's */
     uint32_t types; /* of them, those that count on the type */
     uint8_t type;
-    bool valid;     /* the table's entries were checked and hold references */
-    bool pinned;    /* one of each is held by the guest's pin */
-    bool special;   /* the hypervisor's, shared with the guest */
-    uint64_t stamp; /* the domain's tick when it was last writable, or a table */
+    bool valid;   /* the table's entries were checked and hold references */
+    bool pinned;  /* one of each is held by the guest's pin */
+    bool special; /* the hypervisor's, shared with the guest */
+    /* The domain's tick when it was last writable, or a table; of one that is of level 4,
+     * at the last change below its lower half. */
+    uint64_t stamp;
 };
+static inline bool pv_is_table(unsigned type)
+{
+    return type >= TYPE_L1 && type <= TYPE_L4;
+}
+
+/* ---- address spaces: space.c ----------------------------------------------------------- */
+
+/* One whose translations a vCPU's engine remembers. */
+struct pv_space {
+    uint64_t kernel_mfn, user_mfn; /* roots; FRAME_NR: of none */
+    uint64_t synced;               /* the domain's tick up to which they are true */
+    uint64_t used;
+};
+
+/* Changes in the upper half, which is all spaces' own: addresses of pages, and what of their
+ * translations is no longer true. */
+#define CHANGES 64u
 
 #define PTE_P      BIT64(0)
 #define PTE_W      BIT64(1)
@@ -145,8 +164,14 @@ struct pv_vcpu {
     struct vcpu_info own_info; /* before it registers one, where shared_info has none */
     struct vcpu_info *info;    /* in shared_info, or in a frame of the guest's */
     uint64_t info_mfn;         /* FRAME_NR: in shared_info */
-    _Atomic uint64_t flushed;  /* the domain's tick at its last whole flush */
-    _Atomic bool storing;      /* a hook of its knows where in memory it will store: copy.c */
+    /* Translations, under the domain's lock. */
+    struct pv_space space[PV_SPACES];
+    unsigned in_space;
+    uint64_t space_clock;
+    _Atomic bool user_stale; /* those of user mode, in that space */
+    uint64_t synced;         /* the domain's tick when it last forgot what had become untrue */
+    uint64_t changes_seen;   /* of the domain's changes */
+    _Atomic bool storing;    /* a hook of its knows where in memory it will store: copy.c */
     /* sched_op poll: which ports wake it. */
     _Atomic bool polling;
     /* Timers. */
@@ -184,7 +209,10 @@ struct pv_domain {
     uint64_t *m2p;
     uint64_t m2p_l3, own_l3; /* frames */
     uint64_t *own_l1;        /* entries of the vCPUs' descriptor tables, in a row */
-    _Atomic uint64_t tick;
+    _Atomic uint64_t *seen;  /* notes of the engine, by frame: pv_engine.h */
+    uint64_t tick;           /* counts changes that make translations untrue */
+    uint64_t any_change;     /* the tick of the last that no space, no address is known of */
+    uint64_t change[CHANGES], changes;
 
     struct shared_info *shared;
     struct pvh *pvh; /* what only a PVH guest has; NULL: a PV guest */
@@ -269,17 +297,33 @@ int pv_frame_unpin(struct pv_domain *d, uint64_t mfn);
 /* References that an entry of a table of that level holds. entry_get completes *e. */
 int pv_entry_get(struct pv_domain *d, unsigned level, uint64_t *e);
 void pv_entry_put(struct pv_domain *d, unsigned level, uint64_t e);
-/* A vCPU forgot all translations, or all vCPUs did. */
-void pv_flushed(struct pv_vcpu *v);
-void pv_flush_everywhere(struct pv_domain *d);
 bool pv_desc_fix(uint64_t *desc); /* a descriptor a guest may have; sets its DPL */
+
+/* An entry's place: in the table of that level in frame mfn, at index i. */
+struct pv_entry {
+    uint64_t mfn;
+    unsigned level, i;
+};
+/* space.c, under the lock. A present entry was replaced. */
+void pv_changed(struct pv_domain *d, const struct pv_entry *where, uint64_t old, uint64_t now);
+/* The vCPU, on its own thread, forgets what has become untrue; everything. */
+void pv_sync(struct pv_vcpu *v);
+void pv_flush(struct pv_vcpu *v);
+void pv_flush_everywhere(struct pv_domain *d);
+/* The roots it uses from now on. */
+void pv_space_enter(struct pv_vcpu *v);
+void pv_space_user(struct pv_vcpu *v);
+/* Without the lock, before it goes into user mode. */
+void pv_space_ready(struct pv_vcpu *v);
+/* Before a frame gets another type: nobody uses it as what it was. */
+void pv_forget_uses(struct pv_domain *d, uint64_t mfn);
 
 /* mmu_update.c */
 /* Where the entry of the lowest level for that address is; NULL: no such table. */
 uint64_t *pv_entry_find(struct pv_vcpu *v, uint64_t va, uint64_t *l1_mfn);
 /* Puts an entry into a validated table. expect: fails with -XEN_EAGAIN unless that is
  * what is there. */
-int pv_entry_set(struct pv_domain *d, unsigned level, uint64_t *at, uint64_t e, bool keep_ad,
+int pv_entry_set(struct pv_domain *d, const struct pv_entry *where, uint64_t e, bool keep_ad,
                  const uint64_t *expect);
 int pv_base_set(struct pv_vcpu *v, uint64_t mfn, bool user);
 

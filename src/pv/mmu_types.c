@@ -3,66 +3,6 @@
  * writable, and never two of them, so that a guest whose kernel runs at ring 3 cannot
  * make a translation that was not checked. */
 #include "domain.h"
-#include <sched.h>
-
-void pv_lock(struct pv_vcpu *v)
-{
-    pthread_mutex_lock(&v->d->lock);
-    v->d->cur = v;
-}
-
-void pv_unlock(struct pv_vcpu *v)
-{
-    v->d->cur = NULL;
-    pthread_mutex_unlock(&v->d->lock);
-}
-
-/* ---- translations that may linger ----------------------------------------------------- */
-
-/* After the flush, so that a mapping that goes later has a stamp that is not older. */
-void pv_flushed(struct pv_vcpu *v)
-{
-    atomic_store(&v->flushed, atomic_fetch_add(&v->d->tick, 1) + 1);
-}
-
-void pv_flush_everywhere(struct pv_domain *d)
-{
-    if (d->cur) {
-        d->eng->flush(d->cur->bc);
-        d->eng->flush_others(d->cur->bc, UINT64_MAX);
-    } else {
-        d->eng->flush_all(d->host.bvm);
-    }
-    /* A hook stores to where its walk led: one that began before may be about to. */
-    for (unsigned i = 0; i < d->host.ncpu; i++)
-        while (&d->vcpu[i] != d->cur && atomic_load(&d->vcpu[i].storing))
-            sched_yield();
-    for (unsigned i = 0; i < d->host.ncpu; i++)
-        pv_flushed(&d->vcpu[i]);
-}
-
-static bool is_table(unsigned type)
-{
-    return type >= TYPE_L1 && type <= TYPE_L4;
-}
-
-/* Before a frame that was writable becomes something else: no vCPU may remember the old
- * mapping. Before one that was a table does: no other vCPU's walk may still be in it. A
- * vCPU that is not up remembers nothing. */
-static void forget(struct pv_domain *d, const struct pv_page *p)
-{
-    if (p->type != TYPE_WRITABLE && !is_table(p->type))
-        return;
-    for (unsigned i = 0; i < d->host.ncpu; i++) {
-        const struct pv_vcpu *v = &d->vcpu[i];
-        if (v == d->cur && is_table(p->type))
-            continue;
-        if (atomic_load(&v->up) && atomic_load(&v->flushed) <= p->stamp) {
-            pv_flush_everywhere(d);
-            return;
-        }
-    }
-}
 
 /* ---- references ----------------------------------------------------------------------------- */
 
@@ -230,7 +170,7 @@ int pv_frame_get_type(struct pv_domain *d, uint64_t mfn, enum pv_type type)
     }
     if (!p->types) {
         if (p->type != type)
-            forget(d, p);
+            pv_forget_uses(d, mfn);
         p->type = (uint8_t)type;
         p->valid = false;
     }
@@ -255,9 +195,11 @@ void pv_frame_put_type(struct pv_domain *d, uint64_t mfn)
 {
     struct pv_page *p = &d->page[mfn];
     if (--p->types == 0) {
-        if (is_table(p->type))
+        if (p->type == TYPE_L4)
+            d->tick++; /* its address space is gone */
+        if (pv_is_table(p->type))
             table_drop(d, mfn, p->type - TYPE_L1 + 1u, 512);
-        p->stamp = atomic_load(&d->tick);
+        p->stamp = d->tick;
         p->valid = false;
     }
     pv_frame_put(d, mfn);

@@ -39,10 +39,11 @@ static int replace(uint64_t *at, uint64_t *old, uint64_t e, bool keep_ad, const 
     return 0;
 }
 
-int pv_entry_set(struct pv_domain *d, unsigned level, uint64_t *at, uint64_t e, bool keep_ad,
+int pv_entry_set(struct pv_domain *d, const struct pv_entry *where, uint64_t e, bool keep_ad,
                  const uint64_t *expect)
 {
-    uint64_t old;
+    unsigned level = where->level;
+    uint64_t old, *at = (uint64_t *)pv_frame_ptr(d, where->mfn) + where->i;
     int rc = 0;
     if (e & PTE_P && (rc = pv_entry_get(d, level, &e)))
         return rc;
@@ -52,8 +53,10 @@ int pv_entry_set(struct pv_domain *d, unsigned level, uint64_t *at, uint64_t e, 
             pv_entry_put(d, level, e);
         return rc;
     }
-    if (old & PTE_P)
+    if (old & PTE_P) {
+        pv_changed(d, where, old, keep_ad ? e | (old & (PTE_A | PTE_D)) : e);
         pv_entry_put(d, level, old);
+    }
     return 0;
 }
 
@@ -67,17 +70,16 @@ static int update_entry(struct pv_domain *d, uint64_t ptr, uint64_t val, bool ke
     if (!pv_frame_ok(d, mfn))
         return -XEN_EINVAL;
     struct pv_page *p = &d->page[mfn];
-    uint64_t *at = (uint64_t *)pv_frame_ptr(d, mfn) + i;
     if (p->types && p->type >= TYPE_L1 && p->type <= TYPE_L4) {
         unsigned level = p->type - TYPE_L1 + 1u;
         if (level == 4 && i >= HV_SLOT_FIRST && i <= HV_SLOT_LAST)
             return -XEN_EINVAL;
-        return pv_entry_set(d, level, at, val, keep_ad, NULL);
+        return pv_entry_set(d, &(struct pv_entry){mfn, level, i}, val, keep_ad, NULL);
     }
     rc = pv_frame_get_type(d, mfn, TYPE_WRITABLE);
     if (rc)
         return rc;
-    __atomic_store_n(at, val, __ATOMIC_RELAXED);
+    __atomic_store_n((uint64_t *)pv_frame_ptr(d, mfn) + i, val, __ATOMIC_RELAXED);
     d->eng->stored(d->cur->bc, ptr, sizeof val);
     pv_frame_put_type(d, mfn);
     return 0;
@@ -150,10 +152,11 @@ static void flush_mask(struct pv_vcpu *v, uint64_t mask, bool page, uint64_t va)
     const struct pv_engine *e = v->d->eng;
     if (mask >> v->id & 1) {
         if (page) {
-            e->flush_page(v->bc, va);
+            e->flush_page(v->bc, va, PV_FORGET_ALL);
         } else {
-            e->flush(v->bc);
-            pv_flushed(v);
+            pv_lock(v);
+            pv_sync(v);
+            pv_unlock(v);
         }
     }
     if (mask & ~BIT64(v->id))
@@ -172,9 +175,8 @@ long hc_update_va_mapping(struct pv_vcpu *v, const uint64_t a[6])
     uint64_t l1, mask = BIT64(v->id), where = a[2] & ~(uint64_t)UVMF_FLUSHTYPE_MASK;
     int rc = -XEN_EINVAL;
     pv_lock(v);
-    uint64_t *at = pv_entry_find(v, a[0], &l1);
-    if (at)
-        rc = pv_entry_set(v->d, 1, at, a[1], false, NULL);
+    if (pv_entry_find(v, a[0], &l1))
+        rc = pv_entry_set(v->d, &(struct pv_entry){l1, 1, a[0] >> 12 & 511}, a[1], false, NULL);
     pv_unlock(v);
     if (rc)
         return rc;
@@ -207,10 +209,11 @@ int pv_base_set(struct pv_vcpu *v, uint64_t mfn, bool user)
     }
     if (v->bc && atomic_load(&v->up)) {
         if (user != v->kernel)
-            v->d->eng->set_cr3(v->bc, *base << 12);
+            v->d->eng->switch_mode(v->bc, v->kernel, *base << 12);
+        if (user)
+            pv_space_user(v);
         else
-            v->d->eng->flush(v->bc);
-        pv_flushed(v);
+            pv_space_enter(v);
     }
     if (old != FRAME_NR)
         pv_frame_put_type(v->d, old);

@@ -100,8 +100,10 @@ static bool operands(struct pv_vcpu *v, const struct pv_insn *in, struct rmw *r)
 }
 
 /* The entry as a whole, changed. 0, or Xen's code; *was is the old operand. */
-static int apply(struct pv_domain *d, uint64_t *at, unsigned shift, struct rmw *r, uint64_t *was)
+static int apply(struct pv_domain *d, const struct pv_entry *where, unsigned shift, struct rmw *r,
+                 uint64_t *was)
 {
+    const uint64_t *at = (const uint64_t *)pv_frame_ptr(d, where->mfn) + where->i;
     for (;;) {
         uint64_t e = __atomic_load_n(at, __ATOMIC_RELAXED), value;
         uint64_t mask = size_mask(r->size);
@@ -109,7 +111,7 @@ static int apply(struct pv_domain *d, uint64_t *at, unsigned shift, struct rmw *
         if (!compute(r, *was, &value))
             return 0;
         uint64_t now = (e & ~(mask << shift)) | (value & mask) << shift;
-        int rc = pv_entry_set(d, 1, at, now, false, &e);
+        int rc = pv_entry_set(d, where, now, false, &e);
         if (rc != -XEN_EAGAIN) /* else a walk set a bit meanwhile */
             return rc;
     }
@@ -148,8 +150,8 @@ bool pv_pt_write(struct pv_vcpu *v, uint64_t va)
     if ((e & (PTE_P | PTE_W)) == PTE_P && pv_frame_ok(d, mfn) && d->page[mfn].types &&
         d->page[mfn].type == TYPE_L1 && pv_insn_decode(v, d->eng->rip(v->bc), &in) &&
         operands(v, &in, &r) && (va & 7) + r.size <= 8) {
-        uint64_t *at = (uint64_t *)pv_frame_ptr(d, mfn) + (va & (PAGE - 1)) / 8;
-        if (!apply(d, at, (unsigned)(va & 7) * 8, &r, &was))
+        const struct pv_entry where = {mfn, 1, (va & (PAGE - 1)) / 8};
+        if (!apply(d, &where, (unsigned)(va & 7) * 8, &r, &was))
             done = finish(v, &in, &r, was);
     }
     pv_unlock(v);

@@ -41,8 +41,7 @@ static void drop(struct pv_vcpu *v, unsigned first, const uint64_t *mfn, unsigne
 static void changed(struct pv_vcpu *v)
 {
     if (v->bc && atomic_load(&v->up)) {
-        v->d->eng->flush(v->bc);
-        pv_flushed(v);
+        pv_flush(v);
         pv_descriptors_load(v);
     }
 }

@@ -40,6 +40,8 @@ static void mode_set(struct pv_vcpu *v, bool kernel)
     e->set_base(v->bc, PV_GS, v->gs_other);
     v->gs_other = gs;
     v->kernel = kernel;
+    if (!kernel)
+        pv_space_ready(v);
     e->switch_mode(v->bc, kernel, (kernel ? v->kernel_mfn : v->user_mfn) << 12);
 }
 

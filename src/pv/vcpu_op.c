@@ -97,8 +97,9 @@ void pv_hook_start(void *ctx, unsigned cpu)
     struct pv_vcpu *v = &d->vcpu[cpu];
     const struct pv_engine *e = d->eng;
     e->switch_mode(v->bc, true, v->kernel_mfn << 12);
-    e->flush(v->bc);
-    pv_flushed(v);
+    pv_lock(v);
+    pv_space_enter(v);
+    pv_unlock(v);
     pv_descriptors_load(v);
     e->flat_cs_ss(v->bc, FLAT_KERNEL_CS64, FLAT_KERNEL_SS64);
     pv_time_publish(v);
@@ -119,9 +120,10 @@ static long up(struct pv_vcpu *who)
 /* Without translations: nobody asks it to forget any until it is up again. */
 static void down(struct pv_vcpu *v)
 {
-    v->d->eng->flush(v->bc);
-    pv_flushed(v);
+    pv_lock(v);
+    pv_flush(v);
     atomic_store(&v->up, false);
+    pv_unlock(v);
     v->d->eng->halt(v->bc);
 }
 

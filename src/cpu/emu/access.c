@@ -40,8 +40,7 @@ static struct target translate(struct emu *c, const struct op *op, enum tlb_priv
     if (c->efer & EFER_LMA && !canonical(c, lin))
         not_canonical(c, op);
     c->stats.tlb_misses++;
-    uint32_t err = mmu_walk(c->env->mem, &c->walk, lin, how[kind], tlb_user(c, priv),
-                            priv == TLB_KERNEL_AC, true, &w);
+    uint32_t err = tlb_walk(c, lin, how[kind], priv, &w);
     if (err) {
         if (op)
             emu_at(c, op);

@@ -452,7 +452,7 @@ void code_quiesce(struct emu *c)
 
 void jcache_retag(struct emu *c)
 {
-    c->jtag = c->tlbs->cur->gen << 8 | c->mode;
+    c->jtag = tlb_gen(c) << 8 | c->mode;
 }
 
 /* Lines are marked before the bytes are read; a store by another vCPU either

@@ -46,12 +46,17 @@ enum tlb_priv { TLB_KERNEL, TLB_KERNEL_AC, TLB_USER, TLB_NEVER, TLB_PRIVS }; /* 
 struct tlb_ent {
     uint64_t tag, addend; /* host pointer = linear + addend */
 };
-/* Of an entry: a global page; a piece of a page of 2 MiB; of one of another size; all
- * the 2 MiB around it are read through its addend. */
-#define TLB_GLOBAL 1u
-#define TLB_2M     2u
-#define TLB_HUGE   4u
-#define TLB_WHOLE  8u
+/* Of an entry: in which log the page checks are that learn it; a piece of a page of 2 MiB,
+ * or of as much that goes as one; of a page of another size; all the 2 MiB around it are
+ * read through its addend. */
+#define TLB_LOG_OWN    0u /* of this address space only */
+#define TLB_LOG_GLOBAL 1u
+#define TLB_LOG_READS  2u /* of a deprivileged kernel's half: gone less often than what is written */
+#define TLB_LOGS       3u
+#define TLB_LOG_MASK   3u
+#define TLB_2M         4u
+#define TLB_HUGE       8u
+#define TLB_WHOLE      16u
 struct tlb_set {
     struct tlb_ent e[TLB_KINDS][TLB_N];
     /* Beside e[TLB_W], at its stride: the page's word of lines that hold code, and
@@ -61,7 +66,7 @@ struct tlb_set {
         uint64_t phys;
     } wx[TLB_N];
     uint64_t xphys[TLB_N];
-    uint8_t how[TLB_KINDS][TLB_N]; /* TLB_GLOBAL... */
+    uint8_t how[TLB_KINDS][TLB_N]; /* TLB_LOG_OWN... */
 };
 struct tlb; /* all sets, and what flushing needs: tlb.c */
 
@@ -196,6 +201,7 @@ struct emu {
     uint32_t pkru, pkrs; /* rights by protection key: op_pkey.c */
     bool nmi_masked;     /* between NMI and IRET */
     bool pv_kernel;      /* at CPL 3, but a deprivileged guest's kernel */
+    uint64_t pv_root;    /* of its address space, for notes of what was cached */
     bool wait_sipi;
     bool ac_check;   /* alignment checks on: CR0.AM, EFLAGS.AC, CPL 3 */
     bool db_data;    /* a data or I/O breakpoint is armed in DR7 */
@@ -391,6 +397,8 @@ void emu_flush_all(struct emu *c);
 void emu_flush_nonglobal(struct emu *c);
 void emu_flush_pcid(struct emu *c, uint16_t pcid);
 void emu_flush_page(struct emu *c, uint64_t linear);
+/* Only translations of those kinds, by bits. */
+void emu_flush_page_kinds(struct emu *c, uint64_t linear, unsigned kinds);
 void emu_flush_page_pcid(struct emu *c, uint16_t pcid, uint64_t linear);
 /* CR3 was loaded: switches to that PCID's sets; keep: bit 63 was set (no flush). */
 void emu_switch_cr3(struct emu *c, bool keep);

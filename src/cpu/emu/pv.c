@@ -101,6 +101,7 @@ static int attach_any(struct backend_vm *bvm, const struct pv_hooks *pv,
     vm->env.pv_ctx = ctx;
     vm->env.pv = pv;
     vm->env.hvm = hvm;
+    vm->env.pv_seen = NULL;
     return 0;
 }
 
@@ -230,11 +231,20 @@ static void set_ldt(struct backend_cpu *bc, uint64_t base, uint32_t limit)
         (struct seg){.base = base, .limit = limit, .sel = limit ? 8 : 0, .attr = limit ? 0x82 : 0};
 }
 
-static void set_cr3(struct backend_cpu *bc, uint64_t cr3)
+static void note_seen(struct backend_vm *bvm, _Atomic uint64_t *seen, uint64_t n)
+{
+    struct emu_vm *vm = (struct emu_vm *)bvm;
+    vm->env.pv_seen = seen;
+    vm->env.pv_seen_n = n;
+}
+
+static void space(struct backend_cpu *bc, unsigned number, uint64_t root_mfn, bool fresh)
 {
     struct emu *c = emu_of(bc);
-    c->cr3 = cr3;
-    emu_switch_cr3(c, false);
+    c->pv_root = root_mfn;
+    tlb_space(c, number);
+    if (fresh)
+        tlb_forget_lower(c);
 }
 
 /* What either mode's own set remembers stays true: each has one root. What the processor
@@ -259,9 +269,14 @@ static void flush(struct backend_cpu *bc)
     emu_flush_all(emu_of(bc));
 }
 
-static void flush_page(struct backend_cpu *bc, uint64_t linear)
+static void flush_page(struct backend_cpu *bc, uint64_t linear, enum pv_forget what)
 {
-    emu_flush_page(emu_of(bc), linear);
+    static const uint8_t kinds[] = {
+        [PV_FORGET_WRITES] = BIT(TLB_W),
+        [PV_FORGET_DATA] = BIT(TLB_R) | BIT(TLB_W),
+        [PV_FORGET_ALL] = BIT(TLB_R) | BIT(TLB_W) | BIT(TLB_X),
+    };
+    emu_flush_page_kinds(emu_of(bc), linear, kinds[what]);
 }
 
 /* A vCPU that is in the guest sees the flag at its next block; a busy host may take
@@ -354,7 +369,8 @@ const struct pv_engine emu_pv = {
     .set_base = set_base,
     .set_gdt = set_gdt,
     .set_ldt = set_ldt,
-    .set_cr3 = set_cr3,
+    .note_seen = note_seen,
+    .space = space,
     .switch_mode = switch_mode,
     .set_ts = set_ts,
     .flush = flush,

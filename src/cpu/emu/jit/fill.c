@@ -23,14 +23,15 @@ static bool hash_has(const struct jit_log *log, unsigned h)
     return log->pages[h >> 6] & BIT64(h & 63);
 }
 
-static void log_flush(struct emu *c, struct jit_log *log, uint8_t bit)
+static void log_flush(struct emu *c, unsigned which)
 {
+    struct jit_log *log = &c->slot_logs->log[which];
     if (!log->n)
         return;
     for (unsigned i = 0; i < log->n; i++) {
         struct jit_slot *slot = jit_slot(c, log->at[i]);
         slot->now.lim = slot->other.lim = 0;
-        c->slot_logs->in[log->at[i]] &= (uint8_t)~bit;
+        c->slot_logs->in[log->at[i]] &= (uint8_t)~BIT(which);
     }
     log->n = 0;
     memset(log->pages, 0, sizeof log->pages);
@@ -39,11 +40,8 @@ static void log_flush(struct emu *c, struct jit_log *log, uint8_t bit)
 
 void jit_slots_flush(struct emu *c, bool global_too)
 {
-    if (!c->slot_logs)
-        return;
-    log_flush(c, &c->slot_logs->log[0], 1);
-    if (global_too)
-        log_flush(c, &c->slot_logs->log[1], 2);
+    for (unsigned i = 0; c->slot_logs && i < (global_too ? TLB_LOGS : 1); i++)
+        log_flush(c, i);
 }
 
 /* May anything in the log come from the page that lin is in, whatever its size? */
@@ -53,22 +51,21 @@ static bool log_has(const struct jit_log *log, uint64_t lin)
                       hull_has(&log->huge, lin));
 }
 
-void jit_slots_flush_page(struct emu *c, uint64_t lin)
+void jit_slots_flush_page(struct emu *c, uint64_t lin, unsigned kinds)
 {
-    if (!c->slot_logs)
+    if (!c->slot_logs || !(kinds & (BIT(TLB_R) | BIT(TLB_W))))
         return;
-    if (log_has(&c->slot_logs->log[1], lin))
-        jit_slots_flush(c, true);
-    else if (log_has(&c->slot_logs->log[0], lin))
-        jit_slots_flush(c, false);
+    for (unsigned i = 0; i < TLB_LOGS; i++)
+        if ((i != TLB_LOG_READS || kinds & BIT(TLB_R)) && log_has(&c->slot_logs->log[i], lin))
+            log_flush(c, i);
 }
 
 /* For the flush to come. A slot may be in both logs. how: of the TLB's entry. */
 static void note(struct emu *c, uint32_t slot, uint64_t lin, unsigned how)
 {
-    bool global = how & TLB_GLOBAL;
-    struct jit_log *log = &c->slot_logs->log[global];
-    uint8_t bit = global ? 2 : 1;
+    unsigned which = how & TLB_LOG_MASK;
+    struct jit_log *log = &c->slot_logs->log[which];
+    uint8_t bit = (uint8_t)BIT(which);
     unsigned h = page_hash(lin);
     if (!log->n)
         log->huge = TLB_NO_HULL;
@@ -96,9 +93,7 @@ static bool enter_page(struct emu *c, enum tlb_kind kind, uint64_t lin)
     struct walk w;
 
     c->stats.tlb_misses++;
-    if (!canonical(c, lin) ||
-        mmu_walk(c->env->mem, &c->walk, lin, kind == TLB_W ? WALK_WRITE : WALK_READ,
-                 tlb_user(c, priv), priv == TLB_KERNEL_AC, true, &w))
+    if (!canonical(c, lin) || tlb_walk(c, lin, kind == TLB_W ? WALK_WRITE : WALK_READ, priv, &w))
         return false;
     const struct mem_region *r = mem_find(c->env->mem, w.gpa);
     if (!r || !(r->prot & (kind == TLB_W ? VC_MEM_WRITE : VC_MEM_READ)))

@@ -72,8 +72,8 @@ static inline struct jit_slot *jit_slot(struct emu *c, uint32_t n)
     return (struct jit_slot *)((uint8_t *)c + JIT_SLOTS_OFF) + n;
 }
 
-/* Which slots a vCPU has filled, to be emptied by a flush: from pages that are not
- * global, and from global ones. And for INVLPG, from which pages, by hash: of a page of
+/* Which slots a vCPU has filled, to be emptied by a flush, in the logs of TLB_LOG_OWN and
+ * the others. And for INVLPG, from which pages, by hash: of a page of
  * 4 KiB and, for a piece of one of 2 MiB, of that too; of other sizes the hull. */
 #define JIT_LOG_PAGE_BITS 15
 #define JIT_LOG_HASH      0x9e3779b97f4a7c15ull /* of page numbers, */
@@ -84,7 +84,7 @@ struct jit_logs {
         uint32_t at[JIT_SLOTS];
         uint64_t pages[1u << (JIT_LOG_PAGE_BITS - 6)]; /* may be among them */
         struct tlb_hull huge;
-    } log[2];
+    } log[TLB_LOGS];
     uint8_t in[JIT_SLOTS]; /* bit n: in log[n] */
 };
 
@@ -184,8 +184,8 @@ void jit_run(struct emu *c, struct block *b);
 
 /* Forgets what this vCPU's checks remember: all; or not what is global. */
 void jit_slots_flush(struct emu *c, bool global_too);
-/* What lies on a page that INVLPG names. */
-void jit_slots_flush_page(struct emu *c, uint64_t lin);
+/* What lies on a page that INVLPG names: of translations of those kinds, by bits. */
+void jit_slots_flush_page(struct emu *c, uint64_t lin, unsigned kinds);
 /* Did checks at this instruction miss so often, each within so many instructions of the
  * one before, that they shall not remember but go through the soft TLB? */
 #define JIT_SCATTER_INSNS 1000u

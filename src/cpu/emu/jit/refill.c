@@ -100,13 +100,12 @@ void emit_refill(struct asmbuf *a)
     gs_load(a, H_RDI, EMU_OFF(slot_logs));
     put8(a, 0x40), put8(a, 0xf6), put8(a, 0xc6), put8(a, TLB_HUGE | TLB_WHOLE); /* test sil */
     slow[n++] = jump_cc(a, 5, NULL);
-    put8(a, 0x89), put8(a, 0xf3);                      /* mov ebx, esi */
-    put8(a, 0x83), put8(a, 0xe3), put8(a, TLB_GLOBAL); /* and ebx */
-    put8(a, 0xff), put8(a, 0xc3);                      /* inc ebx: the log's bit */
-    put8(a, 0x84), put8(a, 0x9c), put8(a, 0x07);       /* test [rdi + rax], bl */
+    put8(a, 0x89), put8(a, 0xf3);                               /* mov ebx, esi */
+    put8(a, 0x83), put8(a, 0xe3), put8(a, TLB_LOG_MASK);        /* and ebx: which log */
+    put8(a, 0x0f), put8(a, 0xb6), put8(a, 0x84), put8(a, 0x07); /* movzx eax, [rdi + rax] */
     put32(a, (uint32_t)offsetof(struct jit_logs, in));
-    slow[n++] = jump_cc(a, 4, NULL);
-    put8(a, 0xff), put8(a, 0xcb);                                                  /* dec ebx */
+    put8(a, 0x0f), put8(a, 0xa3), put8(a, 0xd8); /* bt eax, ebx */
+    slow[n++] = jump_cc(a, 3, NULL);
     put8(a, 0x48), put8(a, 0x69), put8(a, 0xdb), put32(a, sizeof(struct jit_log)); /* imul rbx */
     reg_op(a, 0x01, H_RDI, H_RBX);
     put_hash_bit(a, 12, JIT_LOG_HASH);
