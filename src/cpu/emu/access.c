@@ -72,7 +72,7 @@ static struct target lookup(struct emu *c, const struct op *op, enum tlb_priv pr
                             enum tlb_kind kind, uint64_t lin)
 {
     unsigned i = tlb_index(lin);
-    struct tlb_set *set = &c->tlbs->cur->set[priv];
+    struct tlb_set *set = tlb_set(c, priv);
     const struct tlb_ent *e = &set->e[kind][i];
     if (kind != TLB_X && e->tag == (lin & PAGE_MASK_4K) && !(kind == TLB_W)) {
         struct target t = {.host = (uint8_t *)(uintptr_t)(lin + e->addend)};
@@ -399,7 +399,7 @@ void cpl_store(struct emu *c, unsigned cpl, uint64_t lin, const void *buf, unsig
 void fetch_translate(struct emu *c, uint64_t lin, struct fetch *f)
 {
     enum tlb_priv priv = priv_of(c, c->cpl);
-    struct tlb_set *set = &c->tlbs->cur->set[priv];
+    struct tlb_set *set = tlb_set(c, priv);
     unsigned i = tlb_index(lin);
 
     lin = wrap_linear(c, lin);

@@ -452,7 +452,7 @@ void code_quiesce(struct emu *c)
 
 void jcache_retag(struct emu *c)
 {
-    c->jtag = tlb_gen(c) << 8 | c->mode;
+    c->jtag = tlb_group(c, tlb_priv(c))->gen << 8 | c->mode;
 }
 
 /* Lines are marked before the bytes are read; a store by another vCPU either

@@ -81,7 +81,7 @@ void emu_mode_changed(struct emu *c)
             jit_slots_flush(c, true);
         c->tlb = &c->tlbs->never;
     } else {
-        c->tlb = &c->tlbs->cur->set[tlb_priv(c)];
+        c->tlb = tlb_set(c, tlb_priv(c));
     }
 
     c->pend_mask = PEND_KICK | PEND_INIT | PEND_SIPI | PEND_FLUSH | PEND_POWER | PEND_STOP |

@@ -244,7 +244,7 @@ static void space(struct backend_cpu *bc, unsigned number, uint64_t root_mfn, bo
     c->pv_root = root_mfn;
     tlb_space(c, number);
     if (fresh)
-        tlb_forget_lower(c);
+        tlb_forget_own(c);
 }
 
 /* What either mode's own set remembers stays true: each has one root. What the processor

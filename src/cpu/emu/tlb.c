@@ -16,102 +16,101 @@ static void set_clear(struct tlb_set *s)
             s->e[k][i].tag = TLB_NONE(i);
 }
 
-static void priv_flush(struct tlb_slot *s, enum tlb_priv p)
+/* ---- forgetting --------------------------------------------------------------------- */
+
+static void new_gen(struct tlb *t, struct tlb_group *g)
 {
-    struct tlb_log *log = &s->log[p];
+    g->gen = ++t->gen;
+    g->x_evicted = false;
+}
+
+static void group_clear(struct tlb *t, struct tlb_group *g)
+{
+    g->large[0] = g->large[1] = TLB_NO_HULL;
+    new_gen(t, g);
+}
+
+static void set_flush(struct tlb_set *s, struct tlb_log *log)
+{
     if (log->n > TLB_LOG) {
-        set_clear(&s->set[p]);
+        set_clear(s);
     } else {
         for (unsigned n = 0; n < log->n; n++) {
             unsigned i = log->at[n] & (TLB_N - 1);
-            s->set[p].e[log->at[n] >> TLB_BITS][i].tag = TLB_NONE(i);
+            s->e[log->at[n] >> TLB_BITS][i].tag = TLB_NONE(i);
         }
     }
     log->n = 0;
 }
 
-static void new_gens(struct tlb *t, struct tlb_slot *s)
-{
-    s->gen[0] = ++t->gen;
-    s->gen[1] = ++t->gen;
-    t->pv_gen = ++t->gen;
-}
-
 static void slot_flush(struct tlb *t, struct tlb_slot *s)
 {
-    for (unsigned p = 0; p < TLB_PRIVS - 1; p++)
-        priv_flush(s, (enum tlb_priv)p);
-    s->lower.n = 0;
-    s->lower_x = false;
-    s->large[0] = s->large[1] = TLB_NO_HULL;
-    new_gens(t, s);
-    s->x_evicted = false;
+    set_flush(&s->set, &s->log);
+    group_clear(t, &s->group);
+}
+
+static void kernel_flush(struct tlb *t, unsigned p)
+{
+    set_flush(&t->kernel[p], &t->log[p]);
+    t->own[p].n = 0;
+}
+
+static void kernels_flush(struct tlb *t)
+{
+    for (unsigned p = 0; p < TLB_KERNELS; p++)
+        kernel_flush(t, p);
+    group_clear(t, &t->group);
+    t->own_x = false;
+}
+
+static void drop_own(struct tlb_set *s, unsigned k, unsigned i)
+{
+    if ((s->how[k][i] & TLB_LOG_MASK) == TLB_LOG_OWN)
+        s->e[k][i].tag = TLB_NONE(i);
+}
+
+/* Of the kernel's, what is not global. */
+static void own_flush(struct tlb *t)
+{
+    for (unsigned p = 0; p < TLB_KERNELS; p++) {
+        struct tlb_log *log = &t->own[p];
+        if (log->n > TLB_LOG) {
+            for (unsigned k = 0; k < TLB_KINDS; k++)
+                for (unsigned i = 0; i < TLB_N; i++)
+                    drop_own(&t->kernel[p], k, i);
+        } else {
+            for (unsigned n = 0; n < log->n; n++)
+                drop_own(&t->kernel[p], log->at[n] >> TLB_BITS, log->at[n] & (TLB_N - 1));
+        }
+        log->n = 0;
+    }
+    if (t->own_x)
+        new_gen(t, &t->group);
+    t->own_x = false;
 }
 
 void tlb_forget_implicit(struct emu *c)
 {
-    priv_flush(c->tlbs->cur, TLB_KERNEL);
+    kernel_flush(c->tlbs, TLB_KERNEL);
 }
 
-/* The upper half's entries stay: the kernel's, in all address spaces. */
-static void lower_flush(struct tlb_slot *s)
+void tlb_forget_own(struct emu *c)
 {
-    struct tlb_set *set = &s->set[TLB_PV_KERNEL];
-    if (s->lower.n > TLB_LOG) {
-        for (unsigned k = 0; k < TLB_KINDS; k++)
-            for (unsigned i = 0; i < TLB_N; i++)
-                if (!(set->e[k][i].tag >> 63))
-                    set->e[k][i].tag = TLB_NONE(i);
-    } else {
-        for (unsigned n = 0; n < s->lower.n; n++) {
-            unsigned i = s->lower.at[n] & (TLB_N - 1);
-            struct tlb_ent *e = &set->e[s->lower.at[n] >> TLB_BITS][i];
-            if (!(e->tag >> 63))
-                e->tag = TLB_NONE(i);
-        }
-    }
-    s->lower.n = 0;
-}
-
-void tlb_forget_lower(struct emu *c)
-{
-    struct tlb *t = c->tlbs;
-    struct tlb_slot *s = t->cur;
-    priv_flush(s, TLB_USER);
-    priv_flush(s, TLB_KERNEL);
-    lower_flush(s);
-    s->gen[1] = ++t->gen;
-    if (s->lower_x)
-        t->pv_gen = ++t->gen;
-    s->lower_x = false;
+    slot_flush(c->tlbs, c->tlbs->cur);
+    own_flush(c->tlbs);
     jit_slots_flush(c, false);
     c->stats.tlb_flushes++;
     jcache_retag(c);
 }
 
-void tlb_space(struct emu *c, unsigned number)
-{
-    struct tlb *t = c->tlbs;
-    struct tlb_slot *s = &t->slot[number];
-    if (s == t->cur)
-        return;
-    if (!s->live) {
-        uint64_t kernels = t->pv_gen;
-        slot_flush(t, s);
-        t->pv_gen = kernels;
-    }
-    s->live = true;
-    priv_flush(s, TLB_KERNEL);
-    jit_slots_flush(c, false);
-    t->cur = s;
-    emu_mode_changed(c);
-}
-
 void tlb_new_gens(struct emu *c)
 {
     for (unsigned i = 0; i < TLB_SLOTS; i++)
-        new_gens(c->tlbs, &c->tlbs->slot[i]);
+        new_gen(c->tlbs, &c->tlbs->slot[i].group);
+    new_gen(c->tlbs, &c->tlbs->group);
 }
+
+/* ---- life --------------------------------------------------------------------------- */
 
 int tlb_new(struct emu *c)
 {
@@ -119,9 +118,10 @@ int tlb_new(struct emu *c)
     if (!t)
         return VC_ENOMEM;
     for (unsigned i = 0; i < TLB_SLOTS; i++)
-        for (unsigned p = 0; p < TLB_PRIVS - 1; p++)
-            t->slot[i].log[p].n = TLB_LOG + 1; /* to be cleared when it becomes live */
+        t->slot[i].log.n = TLB_LOG + 1; /* to be cleared when it becomes live */
+    t->log[0].n = t->log[1].n = TLB_LOG + 1;
     slot_flush(t, &t->slot[0]);
+    kernels_flush(t);
     set_clear(&t->never);
     t->cur = &t->slot[0];
     t->cur->live = true;
@@ -136,20 +136,14 @@ void tlb_free(struct emu *c)
     c->tlbs = NULL;
 }
 
-uint64_t tlb_gen(const struct emu *c)
-{
-    const struct tlb *t = c->tlbs;
-    if (tlb_priv(c) == TLB_USER)
-        return t->cur->gen[1];
-    return c->env->pv ? t->pv_gen : t->cur->gen[0];
-}
-
 enum tlb_priv tlb_priv(const struct emu *c)
 {
     if (c->cpl == 3)
         return c->pv_kernel ? TLB_PV_KERNEL : TLB_USER;
     return c->rflags & FL_AC ? TLB_KERNEL_AC : TLB_KERNEL;
 }
+
+/* ---- filling ------------------------------------------------------------------------ */
 
 /* Notes what is about to be cached. false: nobody could know of it until now, and what was
  * read may have changed before. */
@@ -207,26 +201,42 @@ static void log_fill(struct tlb_log *log, enum tlb_kind kind, unsigned i)
         log->n++;
 }
 
+/* Into which log of page checks, and of how much it is a part. */
+static unsigned how_entered(struct emu *c, bool pv_upper, enum tlb_kind kind, const struct walk *w)
+{
+    unsigned how = w->global && c->cr4 & CR4_PGE ? TLB_LOG_GLOBAL : TLB_LOG_OWN;
+    if (pv_upper)
+        how = kind == TLB_R ? TLB_LOG_READS : TLB_LOG_GLOBAL;
+    if (pv_upper && kind == TLB_R && w->shift == 12 && whole(c, w))
+        return how | TLB_2M | TLB_WHOLE;
+    if (w->shift > 12)
+        how |= w->shift == 21 ? TLB_2M : TLB_HUGE;
+    if (kind == TLB_R && w->shift >= 21 && mem_holds(c->env->mem, w->gpa & PAGE_MASK_2M, SIZE_2M))
+        how |= TLB_WHOLE;
+    return how;
+}
+
 void tlb_fill(struct emu *c, enum tlb_priv priv, enum tlb_kind kind, uint64_t lin, void *host_page,
               _Atomic uint64_t *code, const struct walk *w)
 {
-    struct tlb_slot *s = c->tlbs->cur;
-    struct tlb_set *set = &s->set[priv];
+    struct tlb *t = c->tlbs;
+    struct tlb_set *set = tlb_set(c, priv);
+    struct tlb_group *group = tlb_group(c, priv);
     unsigned i = (unsigned)(lin >> 12) & (TLB_N - 1);
     uint64_t page = lin & PAGE_MASK_4K;
     struct tlb_ent *e = &set->e[kind][i];
+    unsigned how = how_entered(c, c->env->pv && priv == TLB_PV_KERNEL && lin >> 63, kind, w);
+    bool own = (how & TLB_LOG_MASK) == TLB_LOG_OWN, none = e->tag == TLB_NONE(i);
 
-    bool pv_kernel = c->env->pv && priv == TLB_PV_KERNEL;
-    if (pv_kernel && !(lin >> 63)) {
-        if (e->tag == TLB_NONE(i) || e->tag >> 63)
-            log_fill(&s->lower, kind, i);
-        s->lower_x |= kind == TLB_X;
+    if (priv != TLB_USER && own) {
+        if (none || (set->how[kind][i] & TLB_LOG_MASK) != TLB_LOG_OWN)
+            log_fill(&t->own[priv], kind, i);
+        t->own_x |= kind == TLB_X;
     }
-    if (e->tag == TLB_NONE(i)) {
-        log_fill(&s->log[priv], kind, i);
-    } else if (kind == TLB_X && e->tag != page) {
-        s->x_evicted = true;
-    }
+    if (none)
+        log_fill(priv == TLB_USER ? &t->cur->log : &t->log[priv], kind, i);
+    else if (kind == TLB_X && e->tag != page)
+        group->x_evicted = true;
     e->tag = page;
     e->addend = (uint64_t)(uintptr_t)host_page - page;
     if (kind == TLB_W) {
@@ -235,37 +245,39 @@ void tlb_fill(struct emu *c, enum tlb_priv priv, enum tlb_kind kind, uint64_t li
     }
     if (kind == TLB_X)
         set->xphys[i] = w->gpa & PAGE_MASK_4K;
-    unsigned how = w->global && c->cr4 & CR4_PGE ? TLB_LOG_GLOBAL : TLB_LOG_OWN;
-    if (pv_kernel && lin >> 63)
-        how = kind != TLB_R ? TLB_LOG_GLOBAL
-              : whole(c, w) ? TLB_LOG_READS | TLB_2M | TLB_WHOLE
-                            : TLB_LOG_READS;
-    if (w->shift > 12)
-        how |= w->shift == 21 ? TLB_2M : TLB_HUGE;
-    if (kind == TLB_R && w->shift >= 21 && mem_holds(c->env->mem, w->gpa & PAGE_MASK_2M, SIZE_2M))
-        how |= TLB_WHOLE;
     set->how[kind][i] = (uint8_t)how;
     if (w->shift > 12) {
         uint64_t lo = lin & ~(BIT64(w->shift) - 1);
-        hull_grow(&s->large[lin >> 63], lo, lo + BIT64(w->shift) - 1);
+        hull_grow(&group->large[lin >> 63], lo, lo + BIT64(w->shift) - 1);
     }
+}
+
+/* ---- flushes that the guest asks for -------------------------------------------------- */
+
+static void user_flush(struct tlb *t)
+{
+    for (unsigned i = 0; i < TLB_SLOTS; i++)
+        if (t->slot[i].live)
+            slot_flush(t, &t->slot[i]);
 }
 
 void emu_flush_all(struct emu *c)
 {
-    for (unsigned i = 0; i < TLB_SLOTS; i++)
-        if (c->tlbs->slot[i].live)
-            slot_flush(c->tlbs, &c->tlbs->slot[i]);
+    user_flush(c->tlbs);
+    kernels_flush(c->tlbs);
     c->tlbs->keys = 0;
     c->stats.tlb_flushes++;
     jit_slots_flush(c, true);
     jcache_retag(c);
 }
 
-/* Global translations live in the slots of each PCID, so nothing is kept. */
 void emu_flush_nonglobal(struct emu *c)
 {
-    emu_flush_all(c);
+    user_flush(c->tlbs);
+    own_flush(c->tlbs);
+    c->stats.tlb_flushes++;
+    jit_slots_flush(c, false);
+    jcache_retag(c);
 }
 
 static struct tlb_slot *slot_find(struct tlb *t, uint16_t pcid)
@@ -279,32 +291,45 @@ static struct tlb_slot *slot_find(struct tlb *t, uint16_t pcid)
 void emu_flush_pcid(struct emu *c, uint16_t pcid)
 {
     struct tlb_slot *s = slot_find(c->tlbs, pcid);
-    if (s)
+    if (s && s == c->tlbs->cur)
+        tlb_forget_own(c);
+    else if (s)
         slot_flush(c->tlbs, s);
-    if (s == c->tlbs->cur)
-        jit_slots_flush(c, false);
-    c->stats.tlb_flushes++;
-    jcache_retag(c);
+}
+
+/* In one set, of those kinds. */
+static void set_flush_page(struct tlb_set *s, struct tlb_group *g, uint64_t lin, unsigned kinds)
+{
+    unsigned i = (unsigned)(lin >> 12) & (TLB_N - 1);
+    for (unsigned k = 0; k < TLB_KINDS; k++)
+        if (kinds >> k & 1 && s->e[k][i].tag == (lin & PAGE_MASK_4K)) {
+            s->e[k][i].tag = TLB_NONE(i);
+            if (k == TLB_X)
+                g->x_evicted = true;
+        }
 }
 
 static void slot_flush_page(struct tlb *t, struct tlb_slot *s, uint64_t lin, unsigned kinds)
 {
-    if (hull_has(&s->large[lin >> 63], lin)) {
+    if (hull_has(&s->group.large[lin >> 63], lin)) {
         slot_flush(t, s);
         return;
     }
-    unsigned i = (unsigned)(lin >> 12) & (TLB_N - 1);
-    for (unsigned p = 0; p < TLB_PRIVS - 1; p++)
-        for (unsigned k = 0; k < TLB_KINDS; k++)
-            if (kinds >> k & 1 && s->set[p].e[k][i].tag == (lin & PAGE_MASK_4K)) {
-                s->set[p].e[k][i].tag = TLB_NONE(i);
-                if (k == TLB_X)
-                    s->x_evicted = true;
-            }
-    if (s->x_evicted && kinds >> TLB_X & 1) {
-        new_gens(t, s);
-        s->x_evicted = false;
+    set_flush_page(&s->set, &s->group, lin, kinds);
+    if (s->group.x_evicted && kinds >> TLB_X & 1)
+        new_gen(t, &s->group);
+}
+
+static void kernels_flush_page(struct tlb *t, uint64_t lin, unsigned kinds)
+{
+    if (hull_has(&t->group.large[lin >> 63], lin)) {
+        kernels_flush(t);
+        return;
     }
+    for (unsigned p = 0; p < TLB_KERNELS; p++)
+        set_flush_page(&t->kernel[p], &t->group, lin, kinds);
+    if (t->group.x_evicted && kinds >> TLB_X & 1)
+        new_gen(t, &t->group);
 }
 
 void emu_flush_page_kinds(struct emu *c, uint64_t linear, unsigned kinds)
@@ -312,6 +337,7 @@ void emu_flush_page_kinds(struct emu *c, uint64_t linear, unsigned kinds)
     for (unsigned i = 0; i < TLB_SLOTS; i++)
         if (c->tlbs->slot[i].live)
             slot_flush_page(c->tlbs, &c->tlbs->slot[i], linear, kinds);
+    kernels_flush_page(c->tlbs, linear, kinds);
     jit_slots_flush_page(c, linear, kinds);
     jcache_retag(c);
 }
@@ -324,11 +350,45 @@ void emu_flush_page(struct emu *c, uint64_t linear)
 void emu_flush_page_pcid(struct emu *c, uint16_t pcid, uint64_t linear)
 {
     struct tlb_slot *s = slot_find(c->tlbs, pcid);
-    if (s)
-        slot_flush_page(c->tlbs, s, linear, ALL_KINDS);
-    if (s == c->tlbs->cur)
+    if (!s)
+        return;
+    slot_flush_page(c->tlbs, s, linear, ALL_KINDS);
+    if (s == c->tlbs->cur) {
+        kernels_flush_page(c->tlbs, linear, ALL_KINDS);
         jit_slots_flush_page(c, linear, ALL_KINDS);
-    jcache_retag(c);
+        jcache_retag(c);
+    }
+}
+
+/* ---- address spaces ------------------------------------------------------------------- */
+
+/* That slot's from now on; what is not global of the kernel's belongs to the other. */
+static void slot_enter(struct emu *c, struct tlb_slot *s)
+{
+    struct tlb *t = c->tlbs;
+    if (!s->live)
+        slot_flush(t, s);
+    s->live = true;
+    if (s == t->cur)
+        return;
+    own_flush(t);
+    jit_slots_flush(c, false);
+    t->cur = s;
+}
+
+void tlb_space(struct emu *c, unsigned number)
+{
+    slot_enter(c, &c->tlbs->slot[number]);
+    emu_mode_changed(c);
+}
+
+static struct tlb_slot *slot_oldest(struct tlb *t)
+{
+    struct tlb_slot *s = &t->slot[0];
+    for (unsigned i = 0; i < TLB_SLOTS && s->live; i++)
+        if (!t->slot[i].live || t->slot[i].used < s->used)
+            s = &t->slot[i];
+    return s;
 }
 
 void emu_switch_cr3(struct emu *c, bool keep)
@@ -338,25 +398,16 @@ void emu_switch_cr3(struct emu *c, bool keep)
     struct tlb_slot *s = slot_find(t, pcid);
 
     if (!s) {
-        s = &t->slot[0];
-        for (unsigned i = 0; i < TLB_SLOTS; i++) {
-            if (!t->slot[i].live) {
-                s = &t->slot[i];
-                break;
-            }
-            if (t->slot[i].used < s->used)
-                s = &t->slot[i];
-        }
-        slot_flush(t, s);
+        s = slot_oldest(t);
+        s->live = false;
         s->pcid = pcid;
-        s->live = true;
-    } else if (!keep) {
-        slot_flush(t, s);
-        c->stats.tlb_flushes++;
+        keep = true; /* there is nothing */
+        if (s == t->cur)
+            tlb_forget_own(c);
     }
+    slot_enter(c, s);
+    if (!keep)
+        tlb_forget_own(c);
     s->used = ++t->clock;
-    if (s != t->cur || !keep)
-        jit_slots_flush(c, false);
-    t->cur = s;
     emu_mode_changed(c);
 }

@@ -1,45 +1,54 @@
 /* SPDX-License-Identifier: MIT
- * The soft TLB of one vCPU: one slot for each recently used PCID, in each slot
- * one set for each kind of privilege. */
+ * The soft TLB of one vCPU: a set for user mode in each slot, of which recently used
+ * PCIDs have one each, and a set for each way of being in the kernel. What of those is
+ * not global goes when the slot changes. */
 #ifndef EMU_TLB_H
 #define EMU_TLB_H
 
 #include "emu.h"
 
-#define TLB_SLOTS 8
-#define TLB_LOG   384
+#define TLB_SLOTS   8
+#define TLB_LOG     384
+#define TLB_KERNELS 2 /* TLB_KERNEL and TLB_KERNEL_AC */
 
 /* Which entries of a set were filled, so that a flush touches no others. */
 struct tlb_log {
-    unsigned n; /* > TLB_LOG: too many, clear all */
+    unsigned n; /* > TLB_LOG: too many, look at all */
     uint16_t at[TLB_LOG];
 };
 
+/* The smallest range with all large pages that were entered piecewise: INVLPG inside one
+ * drops the whole set. Empty when lo > hi; one for either half of the linear addresses. */
+struct tlb_hull {
+    uint64_t lo, hi;
+};
+
+/* What belongs together when a fetch is remembered elsewhere, too: in the jump cache. */
+struct tlb_group {
+    struct tlb_hull large[2];
+    uint64_t gen;   /* of the jump cache's entries */
+    bool x_evicted; /* a fetch entry was replaced since gen changed: INVLPG cannot see it */
+};
+
 struct tlb_slot {
-    struct tlb_set set[TLB_PRIVS - 1];
-    struct tlb_log log[TLB_PRIVS - 1];
-    /* In the kernel's set of a deprivileged guest: the entries of the lower half. */
-    struct tlb_log lower;
-    bool lower_x;    /* code was among them */
-    uint64_t gen[2]; /* of the jump cache's entries made under this slot; [1]: in user mode */
-    uint64_t used;   /* for choosing a victim */
+    struct tlb_set set;
+    struct tlb_log log;
+    struct tlb_group group;
+    uint64_t used; /* for choosing a victim */
     uint16_t pcid;
     bool live;
-    bool x_evicted; /* a fetch entry was replaced since gen changed: INVLPG cannot see it */
-    /* Hulls of the large pages that were entered piecewise, in either half of the linear
-     * addresses: INVLPG inside one drops the whole slot. Empty when lo > hi. */
-    struct tlb_hull {
-        uint64_t lo, hi;
-    } large[2];
 };
 
 struct tlb {
-    struct tlb_slot slot[TLB_SLOTS];
-    struct tlb_set never; /* matches nothing: every access takes the slow path */
+    struct tlb_slot slot[TLB_SLOTS]; /* user mode */
     struct tlb_slot *cur;
+    struct tlb_set kernel[TLB_KERNELS];
+    struct tlb_log log[TLB_KERNELS], own[TLB_KERNELS]; /* all; those that are not global */
+    struct tlb_group group;                            /* of both */
+    bool own_x;                                        /* a fetch was among what is not global */
+    struct tlb_set never; /* matches nothing: every access takes the slow path */
     uint64_t gen, clock;
-    uint64_t pv_gen; /* of a deprivileged guest's kernel, in all slots */
-    uint32_t keys;   /* protection keys that entries were made under, as in struct walk */
+    uint32_t keys; /* protection keys that entries were made under, as in struct walk */
 };
 
 static inline bool hull_has(const struct tlb_hull *h, uint64_t lin)
@@ -67,14 +76,20 @@ void tlb_fill(struct emu *c, enum tlb_priv priv, enum tlb_kind kind, uint64_t li
               _Atomic uint64_t *code, const struct walk *w);
 /* The privilege class of accesses at the current CPL. */
 enum tlb_priv tlb_priv(const struct emu *c);
-/* Of a deprivileged guest: what the processor read for itself; the lower half, and all of
- * user mode. */
+/* Of a deprivileged guest: what the processor read for itself; what is not global, and all
+ * of user mode. */
 void tlb_forget_implicit(struct emu *c);
-void tlb_forget_lower(struct emu *c);
+void tlb_forget_own(struct emu *c);
 /* Another slot of a deprivileged guest's. */
 void tlb_space(struct emu *c, unsigned number);
-/* The generation of what the jump cache holds for the mode it is in. */
-uint64_t tlb_gen(const struct emu *c);
+static inline struct tlb_set *tlb_set(struct emu *c, enum tlb_priv priv)
+{
+    return priv == TLB_USER ? &c->tlbs->cur->set : &c->tlbs->kernel[priv];
+}
+static inline struct tlb_group *tlb_group(struct emu *c, enum tlb_priv priv)
+{
+    return priv == TLB_USER ? &c->tlbs->cur->group : &c->tlbs->group;
+}
 /* Has it the rights of CPL 3? */
 static inline bool tlb_user(const struct emu *c, enum tlb_priv priv)
 {

@@ -78,7 +78,7 @@ static void note(struct emu *c, uint32_t slot, uint64_t lin, unsigned how)
         h = page_hash_2m(lin);
         log->pages[h >> 6] |= BIT64(h & 63);
     } else if (how & TLB_HUGE) { /* 1 GiB, 4 MiB; the TLB's hull has it */
-        const struct tlb_hull *hull = &c->tlbs->cur->large[lin >> 63];
+        const struct tlb_hull *hull = &tlb_group(c, tlb_priv(c))->large[lin >> 63];
         hull_grow(&log->huge, hull->lo, hull->hi);
     }
 }
