@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The instruction a vCPU stands on. */
 #include "decode.h"
+#include <stdlib.h>
 
 static unsigned fetch(struct pv_vcpu *v, uint64_t rip, uint8_t b[15])
 {
@@ -12,19 +13,49 @@ static unsigned fetch(struct pv_vcpu *v, uint64_t rip, uint8_t b[15])
     return n;
 }
 
+/* The instructions that stand for others' work are few: those of a kernel that change
+ * page tables. So the last are kept. */
+#define KEPT 16u
+struct pv_decoded {
+    struct kept {
+        uint8_t b[15];
+        unsigned n; /* 0: none */
+        bool wide;
+        struct pv_insn in;
+    } kept[KEPT];
+};
+
+static bool decode(const uint8_t *b, unsigned n, bool wide, struct pv_insn *in)
+{
+    ZydisDecoder decoder;
+    ZydisDecoderInit(&decoder,
+                     wide ? ZYDIS_MACHINE_MODE_LONG_64 : ZYDIS_MACHINE_MODE_LONG_COMPAT_32,
+                     wide ? ZYDIS_STACK_WIDTH_64 : ZYDIS_STACK_WIDTH_32);
+    return ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, b, n, &in->zi, in->op));
+}
+
 bool pv_insn_decode(struct pv_vcpu *v, uint64_t rip, struct pv_insn *in)
 {
     uint8_t b[15];
-    ZydisDecoder decoder;
     unsigned n = fetch(v, rip, b);
     bool wide = v->d->eng->code64(v->bc);
     if (!n)
         return false;
-    ZydisDecoderInit(&decoder,
-                     wide ? ZYDIS_MACHINE_MODE_LONG_64 : ZYDIS_MACHINE_MODE_LONG_COMPAT_32,
-                     wide ? ZYDIS_STACK_WIDTH_64 : ZYDIS_STACK_WIDTH_32);
-    if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, b, n, &in->zi, in->op)))
-        return false;
+    if (!v->decoded)
+        v->decoded = calloc(1, sizeof *v->decoded); /* without, it is only slower */
+    struct kept *k = v->decoded ? &v->decoded->kept[(rip ^ rip >> 4) % KEPT] : NULL;
+    if (k && k->n == n && k->wide == wide && !memcmp(k->b, b, n)) {
+        *in = k->in;
+    } else {
+        if (!decode(b, n, wide, in))
+            return false;
+        if (k) {
+            memcpy(k->b, b, n);
+            k->n = n;
+            k->wide = wide;
+            k->in = *in;
+        }
+    }
     in->rip = rip;
     in->next = rip + in->zi.length;
     return true;

@@ -295,6 +295,7 @@ void pv_free(struct pv_domain *d)
             continue;
         pv_timers_free(&d->vcpu[i]);
         pthread_mutex_destroy(&d->vcpu[i].run_lock);
+        free(d->vcpu[i].decoded);
     }
     if (d->pvh)
         pvh_free(d);

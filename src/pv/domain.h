@@ -185,9 +185,10 @@ struct pv_vcpu {
     void *run_area[2];
     unsigned run_len[2];
     uint64_t run_mfn[2];
-    uint32_t work;  /* what this hypercall may still do: pv_spend */
-    uint32_t multi; /* nesting of multicalls */
-    bool no_result; /* the hypercall set RAX itself: iret */
+    uint32_t work;              /* what this hypercall may still do: pv_spend */
+    uint32_t multi;             /* nesting of multicalls */
+    struct pv_decoded *decoded; /* instructions that were looked at: decode.c */
+    bool no_result;             /* the hypercall set RAX itself: iret */
 };
 
 struct pv_domain {

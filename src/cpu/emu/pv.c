@@ -247,14 +247,13 @@ static void space(struct backend_cpu *bc, unsigned number, uint64_t root_mfn, bo
         tlb_forget_own(c);
 }
 
-/* What either mode's own set remembers stays true: each has one root. What the processor
- * itself read for either goes. */
+/* What either mode's own set remembers stays true: each has one root, and what the processor
+ * reads for itself, descriptor tables, is the same under both. */
 static void switch_mode(struct backend_cpu *bc, bool kernel, uint64_t cr3)
 {
     struct emu *c = emu_of(bc);
     c->pv_kernel = kernel;
     c->cr3 = cr3;
-    tlb_forget_implicit(c);
     emu_mode_changed(c);
 }
 
@@ -313,10 +312,28 @@ static void flush_all(struct backend_vm *bvm)
     flush_mask((struct emu_vm *)bvm, UINT64_MAX);
 }
 
+/* What the soft TLB knows. While others wait for a flush that is still to be done only
+ * the tables count: who stores says so first, and who asks for flushes waits for that. */
+static void *known_ptr(struct emu *c, uint64_t linear, enum pv_access access, uint64_t *gpa)
+{
+    const struct tlb_set *set = tlb_set(c, TLB_PV_KERNEL);
+    unsigned i = tlb_index(linear);
+    const struct tlb_ent *e = &set->e[access == PV_WRITE ? TLB_W : TLB_R][i];
+    if (!c->env->pv || !c->pv_kernel || e->tag != (linear & PAGE_MASK_4K) ||
+        (gpa && access != PV_WRITE) || atomic_load(&c->mail->pending) & PEND_FLUSH)
+        return NULL;
+    if (gpa)
+        *gpa = set->wx[i].phys | (linear & 4095);
+    return (void *)(uintptr_t)(linear + e->addend);
+}
+
 static void *ptr(struct backend_cpu *bc, uint64_t linear, enum pv_access access, uint64_t *gpa)
 {
     struct emu *c = emu_of(bc);
     struct walk w;
+    void *known = known_ptr(c, linear, access, gpa);
+    if (known)
+        return known;
     if (!canonical(c, linear) ||
         mmu_walk(c->env->mem, &c->walk, linear, access == PV_WRITE ? WALK_WRITE : WALK_READ,
                  c->env->pv != NULL, true, true, &w))

@@ -89,11 +89,6 @@ static void own_flush(struct tlb *t)
     t->own_x = false;
 }
 
-void tlb_forget_implicit(struct emu *c)
-{
-    kernel_flush(c->tlbs, TLB_KERNEL);
-}
-
 void tlb_forget_own(struct emu *c)
 {
     slot_flush(c->tlbs, c->tlbs->cur);
@@ -225,7 +220,7 @@ void tlb_fill(struct emu *c, enum tlb_priv priv, enum tlb_kind kind, uint64_t li
     unsigned i = (unsigned)(lin >> 12) & (TLB_N - 1);
     uint64_t page = lin & PAGE_MASK_4K;
     struct tlb_ent *e = &set->e[kind][i];
-    unsigned how = how_entered(c, c->env->pv && priv == TLB_PV_KERNEL && lin >> 63, kind, w);
+    unsigned how = how_entered(c, c->env->pv && priv != TLB_USER && lin >> 63, kind, w);
     bool own = (how & TLB_LOG_MASK) == TLB_LOG_OWN, none = e->tag == TLB_NONE(i);
 
     if (priv != TLB_USER && own) {

@@ -76,9 +76,7 @@ void tlb_fill(struct emu *c, enum tlb_priv priv, enum tlb_kind kind, uint64_t li
               _Atomic uint64_t *code, const struct walk *w);
 /* The privilege class of accesses at the current CPL. */
 enum tlb_priv tlb_priv(const struct emu *c);
-/* Of a deprivileged guest: what the processor read for itself; what is not global, and all
- * of user mode. */
-void tlb_forget_implicit(struct emu *c);
+/* Of a deprivileged guest: what is not global, and all of user mode. */
 void tlb_forget_own(struct emu *c);
 /* Another slot of a deprivileged guest's. */
 void tlb_space(struct emu *c, unsigned number);
