@@ -59,6 +59,11 @@ static int place_kernel(struct plan *p)
         if (pages(at + s->memsz) > p->kernel_end)
             p->kernel_end = pages(at + s->memsz);
     }
+    if (p->notes.entry < p->notes.virt_base ||
+        p->notes.entry - p->notes.virt_base >= p->kernel_end * PAGE)
+        return err_set(VC_EFORMAT,
+                       "the kernel's entry %#llx is not in it: it is mapped from %#llx on",
+                       (ull)p->notes.entry, (ull)p->notes.virt_base);
     return 0;
 }
 

@@ -51,6 +51,10 @@ Test(xen_notes, none_that_can_be_used)
     t = s; /* an entry for PVH only */
     t.im.note[0].type = XEN_ELFNOTE_PHYS32_ENTRY;
     cr_assert_eq(rig_boot(vm, &t, sizeof t), VC_EFORMAT);
+    t = s; /* an entry where nothing is mapped */
+    t.im.note[0].type = XEN_ELFNOTE_ENTRY;
+    t.im.note[0].desc = RIG_BASE + RIG_LOAD;
+    cr_assert_eq(rig_boot(vm, &t, sizeof t), VC_EFORMAT);
     t = s; /* a section that lies, and none behind the end */
     t.sh[1].sh_offset = UINT64_MAX - 8;
     cr_assert_eq(rig_boot(vm, &t, sizeof t), VC_EFORMAT);
