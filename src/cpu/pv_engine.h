@@ -49,6 +49,8 @@ struct hvm_hooks {
     void (*wake)(void *ctx, unsigned cpu);
     /* The vCPU was reset by INIT, its local APIC too. */
     void (*init)(void *ctx, unsigned cpu);
+    /* A vCPU in wait-for-SIPI got one. true: its state is the one to start with. */
+    bool (*start)(void *ctx, unsigned cpu);
     /* It is about to sleep in HLT, or does no longer; it may have been awake at once. */
     void (*idle)(void *ctx, unsigned cpu, bool idle);
     void (*cpuid)(void *ctx, unsigned cpu, uint32_t leaf, uint32_t sub, uint32_t out[4]);
@@ -137,6 +139,7 @@ struct pv_engine {
     /* Bytes were stored through such a pointer: code there is forgotten. */
     void (*stored)(struct backend_cpu *c, uint64_t gpa, unsigned len);
     void (*halt)(struct backend_cpu *c);
+    void (*park)(struct backend_cpu *c); /* into wait-for-SIPI, with its state */
     void (*cpuid)(struct backend_cpu *c, uint32_t leaf, uint32_t sub, uint32_t out[4]);
 };
 

@@ -205,6 +205,7 @@ static void start(struct pv_domain *d)
 {
     struct pv_vcpu *v = &d->vcpu[0];
     atomic_store(&v->up, true);
+    atomic_store(&v->initialised, true);
     if (!d->pvh) {
         d->eng->note_seen(d->host.bvm, d->seen, d->nmfn);
         d->eng->switch_mode(v->bc, true, v->kernel_mfn << 12);
@@ -294,6 +295,7 @@ void pv_free(struct pv_domain *d)
         if (!d->vcpu[i].d)
             continue;
         pv_timers_free(&d->vcpu[i]);
+        pvh_reset(&d->vcpu[i]);
         pthread_mutex_destroy(&d->vcpu[i].run_lock);
         free(d->vcpu[i].decoded);
     }

@@ -160,7 +160,9 @@ struct pv_vcpu {
     unsigned gdt_frames, gdt_ents;
     uint64_t ldt_mfn[16];
     unsigned ldt_frames, ldt_ents;
-    uint8_t upcall_vector;     /* of a PVH guest's local APIC; 0: none */
+    uint8_t upcall_vector;                  /* of a PVH guest's local APIC; 0: none */
+    struct vcpu_hvm_context *_Atomic first; /* of a PVH guest's: what it starts with */
+    _Atomic bool called_up, parked;         /* by VCPUOP_up; VCPUOP_down, at its place */
     struct vcpu_info own_info; /* before it registers one, where shared_info has none */
     struct vcpu_info *info;    /* in shared_info, or in a frame of the guest's */
     uint64_t info_mfn;         /* FRAME_NR: in shared_info */
@@ -457,5 +459,9 @@ int pvh_attach(struct pv_domain *d);
 void pvh_homes(struct pv_domain *d); /* physmap.c: special frames go where they began */
 /* The vCPU has an event: its interrupt. */
 void pvh_upcall(struct pv_vcpu *v);
+/* pvh_vcpu.c */
+long pvh_initialise(struct pv_vcpu *v, struct pv_vcpu *who, uint64_t at);
+bool pvh_start(struct pv_vcpu *v); /* on its thread; false: as after any INIT and SIPI */
+void pvh_reset(struct pv_vcpu *v); /* nothing is known of how it will start */
 
 #endif

@@ -85,12 +85,23 @@ static void hook_init(void *ctx, unsigned cpu)
         return;
     if (cpu) {
         atomic_store(&v->up, false);
+        pvh_reset(v);
         pv_runstate_set(v, RUNSTATE_offline);
     }
     pthread_mutex_lock(&v->d->port_lock);
     if (pv_upcall_pending(v))
         pvh_upcall(v);
     pthread_mutex_unlock(&v->d->port_lock);
+}
+
+static bool hook_start(void *ctx, unsigned cpu)
+{
+    struct pv_vcpu *v = vcpu_of(ctx, cpu);
+    if (!v)
+        return false;
+    bool ready = pvh_start(v);
+    runs(v);
+    return ready;
 }
 
 static void hook_cpuid(void *ctx, unsigned cpu, uint32_t leaf, uint32_t sub, uint32_t out[4])
@@ -127,6 +138,7 @@ static const struct hvm_hooks hooks = {
     .hypercall = hook_hypercall,
     .wake = hook_wake,
     .init = hook_init,
+    .start = hook_start,
     .idle = hook_idle,
     .cpuid = hook_cpuid,
     .msr = hook_msr,

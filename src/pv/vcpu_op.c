@@ -2,6 +2,7 @@
  * vCPUs made, started and stopped by the guest; their information areas and timers. */
 #include "domain.h"
 #include <stdlib.h>
+#include <xen/sched.h>
 
 static struct pv_vcpu *vcpu_nr(struct pv_domain *d, uint64_t id)
 {
@@ -112,19 +113,39 @@ static long up(struct pv_vcpu *who)
     if (!who->initialised || !who->bc)
         return -XEN_EINVAL;
     /* It waits for its first start, or where it went down. */
-    if (!atomic_exchange(&who->up, true))
+    if (!atomic_exchange(&who->up, true)) {
+        atomic_store(&who->called_up, true);
         mail_post(who->mail, PEND_SIPI | PEND_EVENT);
+    }
     return 0;
+}
+
+static bool others_up(const struct pv_vcpu *v)
+{
+    for (unsigned i = 0; i < v->d->host.ncpu; i++)
+        if (i != v->id && atomic_load(&v->d->vcpu[i].up))
+            return true;
+    return false;
 }
 
 /* Without translations: nobody asks it to forget any until it is up again. */
 static void down(struct pv_vcpu *v)
 {
+    struct pv_domain *d = v->d;
+    pv_runstate_set(v, RUNSTATE_offline);
     pv_lock(v);
-    pv_flush(v);
+    if (!d->pvh)
+        pv_flush(v);
     atomic_store(&v->up, false);
     pv_unlock(v);
-    v->d->eng->halt(v->bc);
+    if (d->pvh) { /* where no interrupt wakes it */
+        atomic_store(&v->parked, true);
+        d->eng->park(v->bc);
+    } else {
+        d->eng->halt(v->bc);
+    }
+    if (!others_up(v)) /* nobody could ever call it up again */
+        d->host.power(d->host.ctx, VC_POWER_OFF, SHUTDOWN_poweroff);
 }
 
 /* ---- timers --------------------------------------------------------------------------------- */
@@ -200,11 +221,11 @@ long hc_vcpu_op(struct pv_vcpu *v, const uint64_t a[6])
     struct pv_vcpu *who = vcpu_nr(v->d, a[1]);
     if (!who || !who->bc)
         return -XEN_ENOENT;
-    /* A PVH guest starts and stops its vCPUs by their local APICs. */
-    if (v->d->pvh && (cmd == VCPUOP_initialise || cmd == VCPUOP_up || cmd == VCPUOP_down))
-        return -XEN_ENOSYS;
     switch (cmd) {
-    case VCPUOP_initialise: return who == v ? -XEN_EEXIST : initialise(v, who, a[2]);
+    case VCPUOP_initialise:
+        if (who == v)
+            return -XEN_EEXIST;
+        return v->d->pvh ? pvh_initialise(v, who, a[2]) : initialise(v, who, a[2]);
     case VCPUOP_up: return up(who);
     case VCPUOP_down:
         if (who != v)

@@ -1,62 +1,13 @@
 /* SPDX-License-Identifier: MIT
  * A PVH guest: how it starts, where it puts what it shares with the hypervisor, how it
  * learns of events; and hypercalls of a hostile one. */
-#include "xen_rig.h"
+#include "xen_pvh_rig.h"
 #include <xen/arch-x86/hvm/start_info.h>
 #include <xen/features.h>
 #include <xen/hvm/hvm_op.h>
 #include <xen/hvm/params.h>
 #include <xen/memory.h>
 #include <xen/version.h>
-
-#define HOLE 0x20000ull /* frames from here on are nobody's */
-
-static struct rig_image image(void)
-{
-    struct rig_image im = rig_image();
-    im.note[0] = (struct rig_note){4, 8, XEN_ELFNOTE_PHYS32_ENTRY, "Xen", RIG_LOAD};
-    return im;
-}
-
-static int boot(vc_vm *vm, const struct rig_image *im)
-{
-    struct vc_boot_opts o = {.size = sizeof o,
-                             .virt = VC_VIRT_PVH,
-                             .kernel = im,
-                             .kernel_len = sizeof *im,
-                             .cmdline = "to be read"};
-    return vc_boot(vm, &o);
-}
-
-/* Paging is off: addresses are the guest's physical ones. */
-static struct rig rig_code(unsigned cpus, const uint8_t *code, size_t len)
-{
-    struct rig r = {.vm = rig_vm(cpus), .at = 0x40000};
-    struct rig_image im = image();
-    memcpy(im.code, code, len);
-    cr_assert_eq(boot(r.vm, &im), 0, "%s", vc_errmsg());
-    r.d = r.vm->pv;
-    r.v = &r.d->vcpu[0];
-    r.scratch = pv_frame_ptr(r.d, 0x40);
-    r.v->work = UINT32_MAX;
-    return r;
-}
-
-static const uint8_t spin[] = {0xeb, 0xfe};
-
-static struct rig rig_pvh(unsigned cpus)
-{
-    return rig_code(cpus, spin, sizeof spin);
-}
-
-static long with(struct rig *r, hypercall_fn *fn, unsigned cmd, void *op, size_t n)
-{
-    const uint64_t a[6] = {cmd, r->at};
-    memcpy(r->scratch, op, n);
-    long rc = fn(r->v, a);
-    memcpy(op, r->scratch, n);
-    return rc;
-}
 
 /* ---- start -------------------------------------------------------------------------------- */
 
@@ -88,23 +39,23 @@ Test(xen_pvh, refused_images_and_backends)
 {
     vc_vm *vm = rig_vm(1);
     struct rig_image im = rig_image();
-    cr_assert_eq(boot(vm, &im), VC_EFORMAT); /* PV's notes only */
-    im = image();
+    cr_assert_eq(pvh_boot(vm, &im), VC_EFORMAT); /* PV's notes only */
+    im = pvh_image();
     im.note[0].desc = 0x90000000;
-    cr_assert_eq(boot(vm, &im), VC_EFORMAT);
-    im = image();
-    cr_assert_eq(boot(vm, &im), 0, "%s", vc_errmsg());
-    cr_assert_eq(boot(vm, &im), 0, "%s", vc_errmsg()); /* anew */
+    cr_assert_eq(pvh_boot(vm, &im), VC_EFORMAT);
+    im = pvh_image();
+    cr_assert_eq(pvh_boot(vm, &im), 0, "%s", vc_errmsg());
+    cr_assert_eq(pvh_boot(vm, &im), 0, "%s", vc_errmsg()); /* anew */
     struct rig_image pv = rig_image();
     cr_assert_eq(rig_boot(vm, &pv, sizeof pv), 0, "%s", vc_errmsg());
-    cr_assert_eq(boot(vm, &im), 0, "%s", vc_errmsg());
+    cr_assert_eq(pvh_boot(vm, &im), 0, "%s", vc_errmsg());
     vc_close(vm);
 
     struct vc_pc_opts pc = {.size = sizeof pc, .ram = 32u << 20, .cpus = 1};
     vm = vc_open("emu", NULL);
     cr_assert_eq(vc_pc(vm, &pc), 0);
     cr_assert_not_null(vc_cpu_new(vm, VC_MODE_RESET, 0));
-    cr_assert_eq(boot(vm, &im), VC_ENOTSUP);
+    cr_assert_eq(pvh_boot(vm, &im), VC_ENOTSUP);
     vc_close(vm);
 }
 

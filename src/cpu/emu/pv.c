@@ -364,6 +364,11 @@ static void halt(struct backend_cpu *bc)
     c->stats.hlts++;
 }
 
+static void park(struct backend_cpu *bc)
+{
+    emu_of(bc)->wait_sipi = true;
+}
+
 static void cpuid(struct backend_cpu *bc, uint32_t leaf, uint32_t sub, uint32_t out[4])
 {
     emu_cpuid(emu_of(bc), leaf, sub, out);
@@ -397,5 +402,6 @@ const struct pv_engine emu_pv = {
     .ptr = ptr,
     .stored = stored,
     .halt = halt,
+    .park = park,
     .cpuid = cpuid,
 };

@@ -147,6 +147,8 @@ static void take_sipi(struct emu *c)
         pv_start(c);
         return;
     }
+    if (c->env->hvm && c->env->hvm->start(c->env->pv_ctx, c->index))
+        return;
     c->seg[SEG_CS].sel = (uint16_t)(v << 8);
     c->seg[SEG_CS].base = (uint64_t)v << 12;
     c->rip = 0;
