@@ -128,6 +128,11 @@ struct pv_fifo {
 #define GRANTS_PER_FRAME ((unsigned)(PAGE / sizeof(struct grant_entry_v1)))
 #define GRANTS_MAX       (GRANT_FRAMES_MAX * GRANTS_PER_FRAME)
 
+/* Version 2 has larger entries, and the bits that say what is in use in frames apart. */
+#define GRANTS_V2_PER_FRAME ((unsigned)(PAGE / sizeof(union grant_entry_v2)))
+#define STATUS_PER_FRAME    ((unsigned)(PAGE / sizeof(grant_status_t)))
+#define STATUS_FRAMES_MAX   (GRANT_FRAMES_MAX * GRANTS_V2_PER_FRAME / STATUS_PER_FRAME)
+
 /* ---- vCPUs ---------------------------------------------------------------------------------- */
 
 struct pv_trap {
@@ -227,8 +232,10 @@ struct pv_domain {
     uint32_t store_port, console_port;
     uint64_t store_mfn, console_mfn;
 
-    struct grant_entry_v1 *grant[GRANT_FRAMES_MAX]; /* the table's frames */
-    unsigned grant_frames;                          /* set up by the guest */
+    struct grant_entry_v1 *grant[GRANT_FRAMES_MAX]; /* the table's frames, of either version */
+    grant_status_t *status[STATUS_FRAMES_MAX];
+    uint8_t grant_version;
+    unsigned grant_frames; /* set up by the guest */
     pthread_mutex_t grant_lock;
     uint32_t *grant_pins; /* maps by back ends, by reference */
 
@@ -249,7 +256,8 @@ struct pv_domain {
 enum {
     SPECIAL_SHARED,
     SPECIAL_GRANT,
-    SPECIAL_STORE = SPECIAL_GRANT + GRANT_FRAMES_MAX,
+    SPECIAL_STATUS = SPECIAL_GRANT + GRANT_FRAMES_MAX,
+    SPECIAL_STORE = SPECIAL_STATUS + STATUS_FRAMES_MAX,
     SPECIAL_CONSOLE,
     SPECIAL_COUNT
 };
@@ -434,7 +442,15 @@ void pv_time_info(const struct pv_domain *d, struct vcpu_time_info *t);
  * ------------------------------------------------------------------------------------- */
 
 int pv_grants_init(struct pv_domain *d);
-/* A frame of the table is at another place from now on, and the guest has it set up. */
+static inline union grant_entry_v2 *pv_grant_v2(const struct pv_domain *d, uint32_t ref)
+{
+    return (union grant_entry_v2 *)(void *)d->grant[ref / GRANTS_V2_PER_FRAME] +
+           ref % GRANTS_V2_PER_FRAME;
+}
+/* The guest sees how back ends use it: grant_use.c. With grant_lock. */
+void pv_grant_show_use(struct pv_domain *d, uint32_t ref);
+/* A frame of the table, or after those one with bits of use, is at another place from now
+ * on; and the guest has it set up. */
 void pv_grants_move(struct pv_domain *d, unsigned frame, void *to);
 void pv_console_kick(void *d); /* the guest sent on the console's port */
 void pv_store_kick(void *d);   /* and on xenstore's */

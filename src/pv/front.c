@@ -13,6 +13,11 @@ static void unmap(void *ctx, uint32_t ref, bool write, uint64_t gpa)
     pv_grant_unmap(ctx, ref, write, gpa);
 }
 
+static bool copy(void *ctx, uint32_t ref, bool write, uint32_t off, void *buf, uint32_t n)
+{
+    return pv_grant_copy(ctx, ref, write, off, buf, n);
+}
+
 static int connect(void *ctx, uint32_t port, void (*fn)(void *ud), void *ud)
 {
     return pv_port_connect(ctx, port, fn, ud);
@@ -36,6 +41,7 @@ void pv_front_of(struct pv_domain *d, struct pv_front *front)
         .ctx = d,
         .map = map,
         .unmap = unmap,
+        .copy = copy,
         .connect = connect,
         .disconnect = disconnect,
         .notify = notify,

@@ -1,24 +1,22 @@
 /* SPDX-License-Identifier: MIT
- * Grant tables, version 1: by them a guest lends frames to back ends. */
+ * Grant tables, by which a guest lends frames to back ends: the guest's side. */
 #include "domain.h"
 #include <stdlib.h>
-
-static struct grant_entry_v1 *entry(const struct pv_domain *d, uint32_t ref)
-{
-    return &d->grant[ref / GRANTS_PER_FRAME][ref % GRANTS_PER_FRAME];
-}
 
 int pv_grants_init(struct pv_domain *d)
 {
     for (unsigned i = 0; i < GRANT_FRAMES_MAX; i++)
         d->grant[i] = pv_frame_ptr(d, d->special + SPECIAL_GRANT + i);
+    for (unsigned i = 0; i < STATUS_FRAMES_MAX; i++)
+        d->status[i] = pv_frame_ptr(d, d->special + SPECIAL_STATUS + i);
+    d->grant_version = 1;
     d->grant_frames = 1;
     d->grant_pins = calloc(GRANTS_MAX, sizeof *d->grant_pins);
     if (!d->grant_pins)
         return VC_ENOMEM;
-    *entry(d, GNTTAB_RESERVED_CONSOLE) = (struct grant_entry_v1){
+    d->grant[0][GNTTAB_RESERVED_CONSOLE] = (struct grant_entry_v1){
         .flags = GTF_permit_access, .domid = BACK_END, .frame = (uint32_t)d->console_mfn};
-    *entry(d, GNTTAB_RESERVED_XENSTORE) = (struct grant_entry_v1){
+    d->grant[0][GNTTAB_RESERVED_XENSTORE] = (struct grant_entry_v1){
         .flags = GTF_permit_access, .domid = BACK_END, .frame = (uint32_t)d->store_mfn};
     return 0;
 }
@@ -26,10 +24,15 @@ int pv_grants_init(struct pv_domain *d)
 void pv_grants_move(struct pv_domain *d, unsigned frame, void *to)
 {
     pthread_mutex_lock(&d->grant_lock);
-    if (to != d->grant[frame])
-        memcpy(to, d->grant[frame], PAGE);
-    d->grant[frame] = to;
-    if (frame >= d->grant_frames)
+    bool status = frame >= GRANT_FRAMES_MAX;
+    void *from = status ? (void *)d->status[frame - GRANT_FRAMES_MAX] : d->grant[frame];
+    if (to != from)
+        memcpy(to, from, PAGE);
+    if (status)
+        d->status[frame - GRANT_FRAMES_MAX] = to;
+    else
+        d->grant[frame] = to;
+    if (!status && frame >= d->grant_frames)
         d->grant_frames = frame + 1;
     pthread_mutex_unlock(&d->grant_lock);
 }
@@ -80,21 +83,129 @@ static long get_version(struct pv_vcpu *v, uint64_t at)
     struct gnttab_get_version g;
     if (!pv_copy_from(v, &g, at, sizeof g))
         return -XEN_EFAULT;
-    g.version = 1;
+    if (!pv_own(g.dom))
+        return -XEN_EPERM;
+    g.version = v->d->grant_version;
     return pv_copy_to(v, at, &g, sizeof g) ? 0 : -XEN_EFAULT;
+}
+
+/* ---- versions -------------------------------------------------------------------------- */
+
+/* The first ones stay from version to version. */
+struct kept {
+    uint16_t flags;
+    domid_t domid;
+    uint64_t frame;
+};
+
+static struct kept keep(const struct pv_domain *d, uint32_t ref)
+{
+    const struct grant_entry_v1 *g1 = &d->grant[0][ref];
+    const union grant_entry_v2 *g2 = pv_grant_v2(d, ref);
+    struct kept k = {
+        .flags =
+            __atomic_load_n(d->grant_version == 1 ? &g1->flags : &g2->hdr.flags, __ATOMIC_RELAXED),
+        .domid =
+            __atomic_load_n(d->grant_version == 1 ? &g1->domid : &g2->hdr.domid, __ATOMIC_RELAXED),
+        .frame = d->grant_version == 1 ? __atomic_load_n(&g1->frame, __ATOMIC_RELAXED)
+                                       : __atomic_load_n(&g2->full_page.frame, __ATOMIC_RELAXED)};
+    k.flags &= (uint16_t) ~(GTF_reading | GTF_writing);
+    return k;
+}
+
+/* What version 1 has no words for. */
+static int narrow(const struct kept *k)
+{
+    unsigned type = k->flags & GTF_type_mask;
+    if (type == GTF_invalid)
+        return 0;
+    if (type != GTF_permit_access || k->flags & GTF_sub_page)
+        return -XEN_EINVAL;
+    return k->frame >> 32 ? -XEN_ERANGE : 0;
+}
+
+static void put_kept(struct pv_domain *d, uint32_t ref, const struct kept *k)
+{
+    if (d->grant_version == 1) {
+        d->grant[0][ref] = (struct grant_entry_v1){
+            .flags = k->flags, .domid = k->domid, .frame = (uint32_t)k->frame};
+    } else {
+        union grant_entry_v2 *g = pv_grant_v2(d, ref);
+        g->full_page.hdr.domid = k->domid;
+        g->full_page.frame = k->frame;
+        g->full_page.hdr.flags = k->flags;
+    }
+    pv_grant_show_use(d, ref);
+}
+
+/* With grant_lock. Nothing but the first ones may be in use. */
+static long change(struct pv_domain *d, uint32_t version)
+{
+    struct kept kept[GNTTAB_NR_RESERVED_ENTRIES];
+    for (uint32_t ref = GNTTAB_NR_RESERVED_ENTRIES; ref < GRANTS_MAX; ref++)
+        if (d->grant_pins[ref])
+            return -XEN_EBUSY;
+    for (uint32_t ref = 0; ref < GNTTAB_NR_RESERVED_ENTRIES; ref++) {
+        kept[ref] = keep(d, ref);
+        int rc = version == 1 ? narrow(&kept[ref]) : 0;
+        if (rc)
+            return rc;
+    }
+    for (unsigned i = 0; i < GRANT_FRAMES_MAX; i++)
+        memset(d->grant[i], 0, PAGE);
+    for (unsigned i = 0; i < STATUS_FRAMES_MAX; i++)
+        memset(d->status[i], 0, PAGE);
+    d->grant_version = (uint8_t)version;
+    for (uint32_t ref = 0; ref < GNTTAB_NR_RESERVED_ENTRIES; ref++)
+        put_kept(d, ref, &kept[ref]);
+    return 0;
 }
 
 static long set_version(struct pv_vcpu *v, uint64_t at)
 {
+    struct pv_domain *d = v->d;
     struct gnttab_set_version s;
     if (!pv_copy_from(v, &s, at, sizeof s))
         return -XEN_EFAULT;
-    uint32_t asked = s.version;
-    s.version = 1;
-    if (!pv_copy_to(v, at, &s, sizeof s))
-        return -XEN_EFAULT;
-    return asked == 1 ? 0 : asked == 2 ? -XEN_ENOSYS : -XEN_EINVAL;
+    long rc = s.version == 1 || s.version == 2 ? 0 : -XEN_EINVAL;
+    for (unsigned i = 0; i < GRANT_FRAMES_MAX && !rc; i++) /* all are cleared */
+        if (!pv_spend(v))
+            rc = -XEN_E2BIG;
+    pthread_mutex_lock(&d->grant_lock);
+    if (!rc && s.version != d->grant_version)
+        rc = change(d, s.version);
+    s.version = d->grant_version;
+    pthread_mutex_unlock(&d->grant_lock);
+    return pv_copy_to(v, at, &s, sizeof s) ? rc : -XEN_EFAULT;
 }
+
+/* Where a PVH guest put them; a PV guest maps those that there are. */
+static long get_status_frames(struct pv_vcpu *v, uint64_t at)
+{
+    struct pv_domain *d = v->d;
+    struct gnttab_get_status_frames s;
+    if (!pv_copy_from(v, &s, at, sizeof s))
+        return -XEN_EFAULT;
+    pthread_mutex_lock(&d->grant_lock);
+    uint64_t grants = (uint64_t)d->grant_frames * GRANTS_V2_PER_FRAME;
+    unsigned have =
+        d->grant_version == 2 ? (unsigned)(grants + STATUS_PER_FRAME - 1) / STATUS_PER_FRAME : 0;
+    pthread_mutex_unlock(&d->grant_lock);
+    if (!pv_own(s.dom))
+        s.status = GNTST_permission_denied;
+    else
+        s.status = s.nr_frames > have ? GNTST_general_error : GNTST_okay;
+    for (unsigned i = 0; s.status == GNTST_okay && i < s.nr_frames; i++) {
+        uint64_t mfn = d->special + SPECIAL_STATUS + i;
+        if (d->pvh)
+            mfn = d->pvh->at[SPECIAL_STATUS + i];
+        if (!pv_copy_to(v, (uint64_t)(uintptr_t)s.frame_list.p + i * sizeof mfn, &mfn, sizeof mfn))
+            return -XEN_EFAULT;
+    }
+    return pv_copy_to(v, at, &s, sizeof s) ? 0 : -XEN_EFAULT;
+}
+
+/* ---- the hypercall ----------------------------------------------------------------------- */
 
 long hc_grant_table_op(struct pv_vcpu *v, const uint64_t a[6])
 {
@@ -106,6 +217,7 @@ long hc_grant_table_op(struct pv_vcpu *v, const uint64_t a[6])
         [GNTTABOP_query_size] = sizeof(struct gnttab_query_size),
         [GNTTABOP_set_version] = sizeof(struct gnttab_set_version),
         [GNTTABOP_get_version] = sizeof(struct gnttab_get_version),
+        [GNTTABOP_get_status_frames] = sizeof(struct gnttab_get_status_frames),
     };
     if (cmd >= ARRAY_LEN(sizes) || !sizes[cmd])
         return -XEN_ENOSYS;
@@ -116,82 +228,9 @@ long hc_grant_table_op(struct pv_vcpu *v, const uint64_t a[6])
         case GNTTABOP_setup_table: rc = setup_table(v, at); break;
         case GNTTABOP_query_size: rc = query_size(v, at); break;
         case GNTTABOP_get_version: rc = get_version(v, at); break;
+        case GNTTABOP_get_status_frames: rc = get_status_frames(v, at); break;
         default: rc = set_version(v, at); break;
         }
     }
     return rc;
-}
-
-/* ---- the back ends' side ------------------------------------------------------------------- */
-
-/* The guest may take the grant back at any moment before its flags say that the frame
- * is read or written: so they change only by comparing. */
-static bool claim(struct grant_entry_v1 *g, bool write, uint64_t *mfn)
-{
-    union {
-        struct {
-            uint16_t flags;
-            domid_t domid;
-        };
-        uint32_t word;
-    } was, now;
-    uint32_t *word = (uint32_t *)g;
-    was.word = __atomic_load_n(word, __ATOMIC_SEQ_CST);
-    do {
-        if ((was.flags & GTF_type_mask) != GTF_permit_access || was.domid != BACK_END ||
-            (write && was.flags & GTF_readonly))
-            return false;
-        *mfn = __atomic_load_n(&g->frame, __ATOMIC_SEQ_CST);
-        now.word = was.word;
-        now.flags |= GTF_reading | (write ? GTF_writing : 0);
-    } while (!__atomic_compare_exchange_n(word, &was.word, now.word, false, __ATOMIC_SEQ_CST,
-                                          __ATOMIC_SEQ_CST));
-    return true;
-}
-
-void *pv_grant_map(struct pv_domain *d, uint32_t ref, bool write, uint64_t *gpa)
-{
-    uint64_t mfn;
-    void *p = NULL;
-    if (ref >= GRANTS_MAX)
-        return NULL;
-    pthread_mutex_lock(&d->lock);
-    pthread_mutex_lock(&d->grant_lock);
-    uint32_t *pins = &d->grant_pins[ref];
-    if (ref < d->grant_frames * GRANTS_PER_FRAME && (*pins & 0xffff) < UINT16_MAX &&
-        claim(entry(d, ref), write, &mfn)) {
-        int rc = write ? pv_frame_get_type(d, mfn, TYPE_WRITABLE) : pv_frame_get(d, mfn);
-        if (!rc) {
-            p = pv_frame_ptr(d, mfn);
-            *gpa = mfn << 12;
-            *pins += write ? 0x10001 : 1; /* all, and in the upper half those that write */
-        } else if (!*pins) {
-            __atomic_fetch_and(&entry(d, ref)->flags, (uint16_t) ~(GTF_reading | GTF_writing),
-                               __ATOMIC_SEQ_CST);
-        }
-    }
-    pthread_mutex_unlock(&d->grant_lock);
-    pthread_mutex_unlock(&d->lock);
-    return p;
-}
-
-void pv_grant_unmap(struct pv_domain *d, uint32_t ref, bool write, uint64_t gpa)
-{
-    pthread_mutex_lock(&d->lock);
-    pthread_mutex_lock(&d->grant_lock);
-    uint32_t *pins = &d->grant_pins[ref];
-    uint16_t gone = 0;
-    *pins -= write ? 0x10001 : 1;
-    if (!(*pins & 0xffff))
-        gone |= GTF_reading;
-    if (!(*pins >> 16))
-        gone |= GTF_writing;
-    if (gone)
-        __atomic_fetch_and(&entry(d, ref)->flags, (uint16_t)~gone, __ATOMIC_SEQ_CST);
-    if (write)
-        pv_frame_put_type(d, gpa >> 12);
-    else
-        pv_frame_put(d, gpa >> 12);
-    pthread_mutex_unlock(&d->grant_lock);
-    pthread_mutex_unlock(&d->lock);
 }

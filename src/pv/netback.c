@@ -110,14 +110,10 @@ static bool gather(struct netback *n, const struct packet *p, size_t *len)
     for (uint32_t i = 0; i < p->nslots; i++) {
         const struct netif_tx_request *s = &p->slot[i];
         uint32_t size = i ? s->size : total - rest;
-        uint64_t gpa;
         if (s->offset + size > PAGE_SIZE_4K || at + size > NET_FRAME_MAX)
             return false;
-        const uint8_t *page = f->map(f->ctx, s->gref, false, &gpa);
-        if (!page)
+        if (!f->copy(f->ctx, s->gref, false, s->offset, n->packet + at, size))
             return false;
-        memcpy(n->packet + at, page + s->offset, size);
-        f->unmap(f->ctx, s->gref, false, gpa);
         at += size;
     }
     *len = at;
@@ -178,13 +174,7 @@ static int rx_fill(struct netback *n, const struct netif_rx_request *r, const ui
                    uint32_t len)
 {
     const struct pv_front *f = n->front;
-    uint64_t gpa;
-    void *page = f->map(f->ctx, r->gref, true, &gpa);
-    if (!page)
-        return NETIF_RSP_ERROR;
-    memcpy(page, data, len);
-    f->unmap(f->ctx, r->gref, true, gpa);
-    return (int)len;
+    return f->copy(f->ctx, r->gref, true, 0, (uint8_t *)data, len) ? (int)len : NETIF_RSP_ERROR;
 }
 
 /* A frame from the link: dropped when the guest has put up too little room. */

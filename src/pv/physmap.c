@@ -94,7 +94,7 @@ void pvh_homes(struct pv_domain *d)
 static long add(struct pv_vcpu *v, uint64_t at)
 {
     struct xen_add_to_physmap x;
-    unsigned which;
+    unsigned which, first = SPECIAL_GRANT, frames = GRANT_FRAMES_MAX;
     if (!pv_copy_from(v, &x, at, sizeof x))
         return -XEN_EFAULT;
     if (!pv_own(x.domid))
@@ -106,9 +106,14 @@ static long add(struct pv_vcpu *v, uint64_t at)
         which = SPECIAL_SHARED;
         break;
     case XENMAPSPACE_grant_table:
-        if (x.idx >= GRANT_FRAMES_MAX)
+        if (v->d->grant_version == 2 && x.idx & XENMAPIDX_grant_table_status) {
+            first = SPECIAL_STATUS;
+            frames = STATUS_FRAMES_MAX;
+            x.idx &= ~(xen_ulong_t)XENMAPIDX_grant_table_status;
+        }
+        if (x.idx >= frames)
             return -XEN_EINVAL;
-        which = SPECIAL_GRANT + (unsigned)x.idx;
+        which = first + (unsigned)x.idx;
         break;
     default: return -XEN_EOPNOTSUPP;
     }

@@ -76,6 +76,10 @@ int pv_port_new(struct pv_domain *d, void (*fn)(void *ud), void *ud);
  * pv_grant_unmap. NULL: not granted, or not so. Any thread. */
 void *pv_grant_map(struct pv_domain *d, uint32_t ref, bool write, uint64_t *gpa);
 void pv_grant_unmap(struct pv_domain *d, uint32_t ref, bool write, uint64_t gpa);
+/* Copies bytes of such a frame, or of the part of one that was granted. false: not
+ * granted, or not all of them. Any thread. */
+bool pv_grant_copy(struct pv_domain *d, uint32_t ref, bool write, uint32_t off, void *buf,
+                   uint32_t n);
 
 /* The same in the form that back ends take: front.h. */
 struct pv_front;

@@ -207,8 +207,24 @@ static void grant(struct fuzz *f)
 {
     uint32_t ref = (uint32_t)take(f, 1) % 40;
     uint64_t gpa, how = take(f, 1);
-    f->d->grant[ref / GRANTS_PER_FRAME][ref % GRANTS_PER_FRAME] = (struct grant_entry_v1){
-        .flags = how & 0xf, .domid = (domid_t)(how >> 6), .frame = (uint32_t)frame(f)};
+    if (how & 0x20) { /* the version first */
+        scratch(f)[0] = take(f, 1) % 4;
+        hypercall(f, __HYPERVISOR_grant_table_op,
+                  (const uint64_t[]){GNTTABOP_set_version, rig_va(SCRATCH), 1, 0, 0});
+    }
+    if (f->d->grant_version == 1) {
+        f->d->grant[ref / GRANTS_PER_FRAME][ref % GRANTS_PER_FRAME] = (struct grant_entry_v1){
+            .flags = how & 0xf, .domid = (domid_t)(how >> 6), .frame = (uint32_t)frame(f)};
+    } else {
+        union grant_entry_v2 *g = pv_grant_v2(f->d, ref);
+        g->sub_page.frame = frame(f);
+        g->sub_page.page_off = (uint16_t)(take(f, 1) * 17);
+        g->sub_page.length = (uint16_t)(take(f, 1) * 17);
+        g->hdr.domid = (domid_t)(how >> 6);
+        g->hdr.flags = (uint16_t)((how & 0xf) | (g->sub_page.length & 1 ? GTF_sub_page : 0));
+    }
+    uint8_t buf[64] = {0};
+    pv_grant_copy(f->d, ref, how & 0x10, (uint32_t)take(f, 1) * 17, buf, sizeof buf);
     uint8_t *p = pv_grant_map(f->d, ref, how & 0x10, &gpa);
     if (!p)
         return;
