@@ -94,9 +94,11 @@ static long hc_multicall(struct pv_vcpu *v, const uint64_t a[6])
         if (!pv_copy_from(v, &m, at, sizeof m))
             return -XEN_EFAULT;
         uint64_t args[6];
+        if (m.op == __HYPERVISOR_iret && !v->d->pvh)
+            return hc_iret(v, a); /* the last one: the guest is elsewhere then */
         memcpy(args, m.args, sizeof args);
         v->multi = 1;
-        uint64_t result = (uint64_t)(m.op == __HYPERVISOR_iret ? -XEN_EINVAL : call(v, m.op, args));
+        uint64_t result = (uint64_t)call(v, m.op, args);
         v->multi = 0;
         if (!pv_copy_to(v, at + offsetof(struct multicall_entry, result), &result, sizeof result))
             return -XEN_EFAULT;
@@ -112,12 +114,17 @@ bool pv_spend(struct pv_vcpu *v)
     return v->work && v->work--;
 }
 
+void pv_work_begin(struct pv_vcpu *v)
+{
+    v->work = WORK_MAX;
+}
+
 void pv_hypercall(struct pv_vcpu *v)
 {
     uint64_t *gpr = v->d->eng->gprs(v->bc);
     const uint64_t a[6] = {gpr[RDI], gpr[RSI], gpr[RDX], gpr[R10], gpr[R8], gpr[9]};
     v->no_result = false;
-    v->work = WORK_MAX;
+    pv_work_begin(v);
     long rc = call(v, (uint32_t)gpr[RAX], a);
     if (!v->no_result)
         gpr[RAX] = (uint64_t)rc;

@@ -6,6 +6,9 @@
 enum { RAX, RCX, RDX, RBX };
 
 #define CR0_TS    BIT64(3)
+#define CR4_DE    BIT64(3)
+#define DR7_ZERO  0xffffffff0000d800ull /* and no GD */
+#define DR7_ONE   BIT64(10)
 #define CR4_GUEST (BIT64(3) | BIT64(16) | BIT64(18)) /* DE FSGSBASE OSXSAVE */
 
 /* ---- MSRs --------------------------------------------------------------------------------- */
@@ -13,6 +16,7 @@ enum { RAX, RCX, RDX, RBX };
 enum {
     MSR_APIC_BASE = 0x1b,
     MSR_MISC_ENABLE = 0x1a0,
+    MSR_DEBUGCTL = 0x1d9,
     MSR_EFER = 0xc0000080,
     MSR_FS_BASE = 0xc0000100,
     MSR_GS_BASE = 0xc0000101,
@@ -26,9 +30,10 @@ static bool msr_read(struct pv_vcpu *v, uint32_t index, uint64_t *value)
     case MSR_FS_BASE: *value = e->base(v->bc, PV_FS); return true;
     case MSR_GS_BASE: *value = e->base(v->bc, PV_GS); return true;
     case MSR_KERNEL_GS_BASE: *value = v->gs_other; return true;
-    case MSR_APIC_BASE: *value = 0; return true; /* none */
-    case 0x10:                                   /* TSC */
-    case 0x8b:                                   /* microcode */
+    case MSR_APIC_BASE: /* none */
+    case MSR_DEBUGCTL: *value = 0; return true;
+    case 0x10: /* TSC */
+    case 0x8b: /* microcode */
     case MSR_MISC_ENABLE:
     case 0x277: /* PAT */
     case MSR_EFER:
@@ -175,8 +180,8 @@ static bool cr_write(struct pv_vcpu *v, unsigned n, uint64_t value)
     }
 }
 
-/* Breakpoints in user space and the kernel alike; none on I/O, none in the
- * hypervisor's part. */
+/* Breakpoints in user space and the kernel alike, none in the hypervisor's part. Those on
+ * I/O are remembered: ports are the hypervisor's. */
 static int dr_write(struct pv_vcpu *v, unsigned n, uint64_t value)
 {
     uint64_t real = value;
@@ -187,10 +192,15 @@ static int dr_write(struct pv_vcpu *v, unsigned n, uint64_t value)
     if (n == 6)
         real = value & 0xe00f;
     if (n == 7) {
-        for (unsigned i = 0; i < 4; i++)
-            if ((value >> (16 + 4 * i) & 3) == 2)
+        value = (value & ~DR7_ZERO) | DR7_ONE;
+        real = value;
+        for (unsigned i = 0; i < 4; i++) {
+            if ((value >> (16 + 4 * i) & 3) != 2)
+                continue;
+            if (!(v->cr4 & CR4_DE))
                 return -XEN_EPERM;
-        real = value & ~0xd800ull; /* no GD */
+            real &= ~(3ull << 2 * i);
+        }
     }
     if (n > 7 || v->d->host.be->reg(v->bc, true, VC_REG_DR0 + (n < 4 ? n : n - 2), &real))
         return -XEN_EINVAL;
@@ -211,6 +221,8 @@ long hc_get_debugreg(struct pv_vcpu *v, const uint64_t a[6])
         return -XEN_EINVAL;
     if (n == 4 || n == 5)
         n += 2;
+    if (n == 7)
+        return (long)(v->dr[7] | DR7_ONE);
     v->d->host.be->reg(v->bc, false, VC_REG_DR0 + (n < 4 ? n : n - 2), &value);
     return (long)value;
 }

@@ -213,6 +213,9 @@ void pv_hook_syscall(void *ctx, unsigned cpu)
     struct pv_vcpu *v = vcpu_of(ctx, cpu);
     if (!v)
         return;
+    /* SYSCALL's way in and back loses CS and SS: Xen says these, whatever they were. */
+    if (v->d->eng->code64(v->bc) && v->d->eng->selector(v->bc, PV_CS) != FLAT_KERNEL_CS64)
+        v->d->eng->flat_cs_ss(v->bc, FLAT_KERNEL_CS64, FLAT_KERNEL_SS64);
     if (v->kernel) {
         pv_hypercall(v);
     } else {

@@ -308,6 +308,13 @@ static bool loads_rf(uint16_t mnemonic)
            mnemonic == ZYDIS_MNEMONIC_IRETQ;
 }
 
+/* Of a PV guest's, without a fault. */
+static bool enters_hypervisor(uint16_t mnemonic)
+{
+    return mnemonic == ZYDIS_MNEMONIC_SYSCALL || mnemonic == ZYDIS_MNEMONIC_INT ||
+           mnemonic == ZYDIS_MNEMONIC_INT3;
+}
+
 /* One instruction, with what TF, breakpoints and interrupt shadows ask for.
  * c->db_hit holds data breakpoints that MOV SS put off. */
 static void step(struct emu *c)
@@ -342,6 +349,8 @@ static void step(struct emu *c)
         emu_mode_changed(c);
     if (mnemonic == ZYDIS_MNEMONIC_INT1)
         c->db_hit = 0; /* its own #DB was the one */
+    if (c->env->pv && enters_hypervisor(mnemonic))
+        c->db_hit = 0; /* what MOV SS put off came there, which ignores it */
     if (c->shadow != 2) {
         uint64_t bits = c->db_hit | (tf ? DR6_BS : 0);
         c->db_hit = 0;
