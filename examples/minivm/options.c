@@ -217,21 +217,24 @@ static int parse_option(struct options *o, int c)
     }
 }
 
-/* Where Debian's package grub-xen-host has the image for 64-bit PV guests. */
-#define PVGRUB_PATH "/usr/lib/grub-xen/grub-x86_64-xen.bin"
+/* Where Debian's package grub-xen-host has the images for 64-bit PV and for PVH guests. */
+#define PVGRUB_PATH  "/usr/lib/grub-xen/grub-x86_64-xen.bin"
+#define PVHGRUB_PATH "/usr/lib/grub-xen/grub-i386-xen_pvh.bin"
 
-/* --boot pvgrub: a boot loader that is a PV guest's kernel, and has all else from a disk. */
+/* --boot pvgrub: a boot loader that is a PV or PVH guest's kernel, and has all else from a
+ * disk. */
 static int take_pvgrub(struct options *o)
 {
-    if (o->virt >= 0 && o->virt != VC_VIRT_PV)
-        return wrong("--boot pvgrub is a PV guest, --virt says another", NULL);
+    if (o->virt == VC_VIRT_HVM)
+        return wrong("--boot pvgrub is a PV or PVH guest, --virt says another", NULL);
     if (o->initrd || o->flat)
         return wrong("--boot pvgrub has its kernel and initrd from a disk", NULL);
     if (!o->ndisks)
         return wrong("--boot pvgrub needs a --disk", NULL);
-    o->virt = VC_VIRT_PV;
+    if (o->virt < 0)
+        o->virt = VC_VIRT_PV;
     if (!o->image)
-        o->image = PVGRUB_PATH;
+        o->image = o->virt == VC_VIRT_PV ? PVGRUB_PATH : PVHGRUB_PATH;
     return 0;
 }
 

@@ -192,8 +192,9 @@ struct pv_vcpu {
     void *run_area[2];
     unsigned run_len[2];
     uint64_t run_mfn[2];
-    uint32_t work;              /* what this hypercall may still do: pv_spend */
-    uint32_t multi;             /* nesting of multicalls */
+    void *xlat;     /* a 32-bit hypercall\'s structures, made x86_64\'s; NULL: none is under way */
+    uint32_t work;  /* what this hypercall may still do: pv_spend */
+    uint32_t multi; /* nesting of multicalls */
     struct pv_decoded *decoded; /* instructions that were looked at: decode.c */
     bool no_result;             /* the hypercall set RAX itself: iret */
 };
@@ -343,6 +344,9 @@ bool pv_pt_write(struct pv_vcpu *v, uint64_t va);
 
 /* ---- guest's memory, with the rights of its kernel (copy.c) ---------------------------- */
 
+/* While v->xlat is set the guest's addresses are 32-bit, and the buffer is here. */
+#define XLAT_BASE BIT64(62)
+#define XLAT_SIZE 1088u
 bool pv_copy_from(struct pv_vcpu *v, void *to, uint64_t va, size_t n);
 bool pv_copy_to(struct pv_vcpu *v, uint64_t va, const void *from, size_t n);
 
@@ -389,6 +393,8 @@ long hc_set_segment_base(struct pv_vcpu *v, const uint64_t a[6]);
 /* hypercall.c */
 typedef long hypercall_fn(struct pv_vcpu *v, const uint64_t a[6]);
 void pv_hypercall(struct pv_vcpu *v);
+void pv_hypercall32(struct pv_vcpu *v); /* compat.c */
+void pv_work_begin(struct pv_vcpu *v);
 /* Lists are as long as the guest says, and one may be in another: each entry takes one.
  * false: this hypercall did enough, no other end is in sight. */
 bool pv_spend(struct pv_vcpu *v);

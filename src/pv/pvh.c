@@ -6,8 +6,6 @@
 #include <stdlib.h>
 #include <xen/hvm/params.h>
 
-enum { RAX };
-
 /* ---- events ----------------------------------------------------------------------------- */
 
 /* A vector that is not the local APIC's, as an 8259 would give it: for guests that know
@@ -58,8 +56,8 @@ static void hook_hypercall(void *ctx, unsigned cpu)
     runs(v);
     if (v->d->eng->code64(v->bc))
         pv_hypercall(v);
-    else /* structures of another layout */
-        v->d->eng->gprs(v->bc)[RAX] = (uint32_t)-XEN_ENOSYS;
+    else
+        pv_hypercall32(v);
 }
 
 static void hook_wake(void *ctx, unsigned cpu)
