@@ -110,6 +110,63 @@ static long syscall(struct rig *r, uint64_t nr, uint64_t a0, uint64_t a1)
     return (long)g[0];
 }
 
+/* Where the guest is then, no call of its kernel's is made any more. */
+Test(xen_events, iret_ends_a_multicall)
+{
+    struct rig r = rig_new(1);
+    struct multicall_entry *m = (struct multicall_entry *)r.scratch;
+    struct iret_context *f = (struct iret_context *)(r.scratch + 256);
+    uint64_t *g = r.d->eng->gprs(r.v->bc);
+    m[0] = (struct multicall_entry){.op = __HYPERVISOR_iret};
+    m[1] = (struct multicall_entry){.op = __HYPERVISOR_xen_version, .result = 77};
+    *f = (struct iret_context){.rax = 1234,
+                               .rip = RIG_BASE + RIG_LOAD,
+                               .cs = FLAT_KERNEL_CS64 & ~3u,
+                               .ss = FLAT_KERNEL_SS64,
+                               .rflags = 0x202,
+                               .rsp = r.at + 4096};
+    g[4] = r.at + 2048;
+    cr_assert_eq(syscall(&r, __HYPERVISOR_multicall, r.at, 2), 1234);
+    cr_assert_eq(m[1].result, 77);
+    cr_assert_eq(g[4], r.at + 4096);
+    cr_assert_eq(r.d->eng->rip(r.v->bc), RIG_BASE + RIG_LOAD);
+    vc_close(r.vm);
+}
+
+/* SYSCALL does not keep a code segment of the guest's own. */
+Test(xen_events, selectors_of_a_hypercall)
+{
+    struct rig r = rig_new(1);
+    uint64_t *g = r.d->eng->gprs(r.v->bc);
+    r.d->eng->flat_cs_ss(r.v->bc, 0x1b, 0x2b);
+    g[0] = __HYPERVISOR_xen_version;
+    g[7] = 0;
+    pv_hook_syscall(r.d, 0);
+    cr_assert_eq(g[0], 4 << 16 | 17);
+    cr_assert_eq(r.d->eng->selector(r.v->bc, PV_CS), FLAT_KERNEL_CS64);
+    cr_assert_eq(r.d->eng->selector(r.v->bc, PV_SS), FLAT_KERNEL_SS64);
+    vc_close(r.vm);
+}
+
+/* Ports are the hypervisor's: such a breakpoint is remembered, and never armed. */
+Test(xen_events, breakpoints_on_io)
+{
+    struct rig r = rig_new(1);
+    const uint64_t on = 1ull << 17 | 2 | 0x600, set[6] = {7, on}, get[6] = {7};
+    uint64_t real;
+    cr_assert_eq(hc_get_debugreg(r.v, get), 0x400);
+    cr_assert_eq(hc_set_debugreg(r.v, set), -XEN_EPERM); /* CR4.DE is not set */
+    r.v->cr4 |= 8;
+    cr_assert_eq(hc_set_debugreg(r.v, set), 0);
+    cr_assert_eq(hc_get_debugreg(r.v, get), (long)on);
+    cr_assert_eq(r.d->host.be->reg(r.v->bc, false, VC_REG_DR7, &real), 0);
+    cr_assert_eq(real & 3, 0);
+    r.v->cr4 &= ~8ull;
+    cr_assert_eq(hc_set_debugreg(r.v, set), -XEN_EPERM);
+    cr_assert_eq(hc_get_debugreg(r.v, get), (long)on);
+    vc_close(r.vm);
+}
+
 Test(xen_events, multicalls)
 {
     struct rig r = rig_new(1);
@@ -117,14 +174,12 @@ Test(xen_events, multicalls)
     m[0] = (struct multicall_entry){.op = __HYPERVISOR_xen_version, .args = {0}};
     m[1] = (struct multicall_entry){.op = 55};
     m[2] = (struct multicall_entry){.op = __HYPERVISOR_multicall, .args = {r.at, 1}};
-    m[3] = (struct multicall_entry){.op = __HYPERVISOR_iret};
-    m[4] = (struct multicall_entry){.op = UINT64_MAX};
-    cr_assert_eq(syscall(&r, __HYPERVISOR_multicall, r.at, 5), 0);
+    m[3] = (struct multicall_entry){.op = UINT64_MAX};
+    cr_assert_eq(syscall(&r, __HYPERVISOR_multicall, r.at, 4), 0);
     cr_assert_eq(m[0].result, 4 << 16 | 17);
     cr_assert_eq((long)m[1].result, -XEN_ENOSYS);
     cr_assert_eq((long)m[2].result, -XEN_EINVAL);
-    cr_assert_eq((long)m[3].result, -XEN_EINVAL);
-    cr_assert_eq((long)m[4].result, -XEN_ENOSYS);
+    cr_assert_eq((long)m[3].result, -XEN_ENOSYS);
     cr_assert_eq(syscall(&r, __HYPERVISOR_multicall, 0x10, 1), -XEN_EFAULT);
     cr_assert_eq(syscall(&r, 63, 0, 0), -XEN_ENOSYS);
     cr_assert_eq(syscall(&r, UINT32_MAX, 0, 0), -XEN_ENOSYS);
