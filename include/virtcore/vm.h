@@ -56,8 +56,10 @@ struct vc_vm_opts {
     size_t size;
     uint64_t mem_quota;    /* bytes of RAM the partition may map; 0: 64 GiB */
     uint32_t max_cpus;     /* 0: what the backend can */
-    const char *cpu_model; /* "host" (also NULL), "x86-64-v2", "x86-64-v3"; features
-                              may be taken away: "host,-avx2,-sha" */
+    /* "host" (also NULL): what the backend can; or "x86-64-v2", "x86-64-v3", which CPUID
+     * tells in the same way on every backend and host, and VC_ENOTSUP where one cannot.
+     * Features may be taken away: "host,-avx2,-sha". */
+    const char *cpu_model;
     vc_log_fn *log;        /* NULL: no log */
     void *log_ud;
     int log_level;   /* the least urgent level that is passed on */

@@ -50,38 +50,42 @@ static const struct cpu_model model_host = {
             [CW_EXT8_EBX] = SYS_EXT8_EBX,
             [CW_EXT21_EAX] = SYS_EXT21_EAX,
         },
+    .phys_bits = 46, /* MEM_GPA_MAX */
 };
+
+/* A level of the psABI, and of the system what every processor that has the level gives a
+ * KVM guest, nested or not: so that a model is the same on all engines and hosts. */
+#define NAMED_1_ECX    (B(F_X2APIC) | B(F_TSC_DEADLINE) | B(F_XSAVE) | B(F_RDRAND) | B(F_HYPERVISOR))
+#define NAMED_7_EBX    (B(F_FSGSBASE) | B(F_TSC_ADJUST) | B(F_SMEP))
+#define NAMED_EXT1_ECX (B(F_LAHF) | B(F_TOPOEXT))
+#define NAMED_EXT1_EDX (B(F_SYSCALL) | B(F_NX) | B(F_RDTSCP) | B(F_LM))
 
 static const struct cpu_model model_v2 = {
     .name = "x86-64-v2",
     .word =
         {
-            [CW_1_ECX] = V2_1_ECX | SYS_1_ECX,
+            [CW_1_ECX] = V2_1_ECX | NAMED_1_ECX,
             [CW_1_EDX] = SYS_1_EDX,
-            [CW_7_EBX] = SYS_7_EBX,
-            [CW_7_ECX] = SYS_7_ECX,
-            [CW_D1_EAX] = SYS_D1_EAX,
-            [CW_EXT1_ECX] = SYS_EXT1_ECX,
-            [CW_EXT1_EDX] = SYS_EXT1_EDX,
-            [CW_EXT8_EBX] = SYS_EXT8_EBX,
-            [CW_EXT21_EAX] = SYS_EXT21_EAX,
+            [CW_7_EBX] = NAMED_7_EBX,
+            [CW_D1_EAX] = B(F_XSAVEOPT),
+            [CW_EXT1_ECX] = NAMED_EXT1_ECX,
+            [CW_EXT1_EDX] = NAMED_EXT1_EDX,
         },
+    .phys_bits = 39,
 };
 
 static const struct cpu_model model_v3 = {
     .name = "x86-64-v3",
     .word =
         {
-            [CW_1_ECX] = V3_1_ECX | SYS_1_ECX,
+            [CW_1_ECX] = V3_1_ECX | NAMED_1_ECX,
             [CW_1_EDX] = SYS_1_EDX,
-            [CW_7_EBX] = V3_7_EBX | SYS_7_EBX,
-            [CW_7_ECX] = SYS_7_ECX,
-            [CW_D1_EAX] = SYS_D1_EAX,
-            [CW_EXT1_ECX] = SYS_EXT1_ECX | B(F_ABM),
-            [CW_EXT1_EDX] = SYS_EXT1_EDX,
-            [CW_EXT8_EBX] = SYS_EXT8_EBX,
-            [CW_EXT21_EAX] = SYS_EXT21_EAX,
+            [CW_7_EBX] = V3_7_EBX | NAMED_7_EBX,
+            [CW_D1_EAX] = B(F_XSAVEOPT),
+            [CW_EXT1_ECX] = NAMED_EXT1_ECX | B(F_ABM),
+            [CW_EXT1_EDX] = NAMED_EXT1_EDX,
         },
+    .phys_bits = 39,
 };
 
 /* Instructions that run natively: only what the host has can be offered. */
@@ -234,7 +238,6 @@ int cpu_model_find(const char *name, struct cpu_model *out)
     if (take_listed(out->word, name + len, '-') || take_listed(host, name + len, '-'))
         return vc_errcode();
     memcpy(out->host, host, sizeof host);
-    out->phys_bits = 46; /* MEM_GPA_MAX */
     out->linear_bits = model_has(out, F_LA57) ? 57 : 48;
     out->xcr0 = XCR0_X87 | XCR0_SSE;
     if (model_has(out, F_AVX))

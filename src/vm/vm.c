@@ -136,7 +136,7 @@ static int engine_auto(struct vc_vm *vm)
         if (rc == VC_EINVAL || rc == VC_ENOENT)
             return rc;
         if (!*passed)
-            snprintf(passed, sizeof passed, "%s", vc_errmsg());
+            snprintf(passed, sizeof passed, "%s: %s", backends[i]->name, vc_errmsg());
     }
     return rc;
 }

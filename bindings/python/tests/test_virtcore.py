@@ -266,6 +266,14 @@ class TestErrors(unittest.TestCase):
             self.assertTrue(virtcore.probe(name).reason)
         self.assertTrue(virtcore.probe("emu").usable)
 
+    def test_auto(self):
+        with virtcore.Vm("auto") as vm:
+            info = vm.info()
+        kvm = virtcore.probe("kvm")
+        self.assertEqual(info.backend, "kvm" if kvm.usable else "emu")
+        if not kvm.usable:
+            self.assertIn(kvm.reason[:40], info.why)
+
 
 class TestHello(unittest.TestCase):
     def test_hello(self):

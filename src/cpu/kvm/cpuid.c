@@ -39,23 +39,25 @@ static const struct kvm_cpuid_entry2 *supported(const struct kvm_vm *vm, uint32_
     return NULL;
 }
 
+/* Where CPUID has each word. */
+static const struct {
+    uint32_t leaf;
+    uint8_t sub, reg;
+} where[CW_COUNT] = {
+    [CW_1_ECX] = {1, 0, 2},
+    [CW_1_EDX] = {1, 0, 3},
+    [CW_7_EBX] = {7, 0, 1},
+    [CW_7_ECX] = {7, 0, 2},
+    [CW_7_EDX] = {7, 0, 3},
+    [CW_D1_EAX] = {0xd, 1, 0},
+    [CW_EXT1_ECX] = {0x80000001, 0, 2},
+    [CW_EXT1_EDX] = {0x80000001, 0, 3},
+    [CW_EXT8_EBX] = {0x80000008, 0, 1},
+    [CW_EXT21_EAX] = {0x80000021, 0, 0},
+};
+
 static uint32_t supported_word(const struct kvm_vm *vm, enum cpu_word w)
 {
-    static const struct {
-        uint32_t leaf;
-        uint8_t sub, reg;
-    } where[CW_COUNT] = {
-        [CW_1_ECX] = {1, 0, 2},
-        [CW_1_EDX] = {1, 0, 3},
-        [CW_7_EBX] = {7, 0, 1},
-        [CW_7_ECX] = {7, 0, 2},
-        [CW_7_EDX] = {7, 0, 3},
-        [CW_D1_EAX] = {0xd, 1, 0},
-        [CW_EXT1_ECX] = {0x80000001, 0, 2},
-        [CW_EXT1_EDX] = {0x80000001, 0, 3},
-        [CW_EXT8_EBX] = {0x80000008, 0, 1},
-        [CW_EXT21_EAX] = {0x80000021, 0, 0},
-    };
     const struct kvm_cpuid_entry2 *e = supported(vm, where[w].leaf, where[w].sub);
     if (!e)
         return 0;
@@ -73,31 +75,43 @@ static const uint32_t always[CW_COUNT] = {
     [CW_EXT1_ECX] = BIT(F_TOPOEXT % 32),
 };
 
-/* The psABI's levels: what a model called so must have. */
+/* For the sentence that refuses a model. */
 static const struct {
     enum cpu_feat feat;
     const char *name;
-} level[] = {
+} names[] = {
     {F_SSE3, "SSE3"},     {F_SSSE3, "SSSE3"},   {F_CX16, "CMPXCHG16B"}, {F_SSE4_1, "SSE4.1"},
     {F_SSE4_2, "SSE4.2"}, {F_POPCNT, "POPCNT"}, {F_LAHF, "LAHF"},       {F_FMA, "FMA"},
     {F_MOVBE, "MOVBE"},   {F_AVX, "AVX"},       {F_F16C, "F16C"},       {F_BMI1, "BMI1"},
     {F_AVX2, "AVX2"},     {F_BMI2, "BMI2"},     {F_ABM, "LZCNT"},       {F_XSAVE, "XSAVE"},
+    {F_RDRAND, "RDRAND"}, {F_SMEP, "SMEP"},
 };
+
+/* But for "host" a model is what its name says, or it is refused. */
+static int refuse(const struct cpu_model *m, unsigned word, uint32_t lacks)
+{
+    for (unsigned i = 0; i < ARRAY_LEN(names); i++)
+        if (names[i].feat / 32 == word && lacks >> (names[i].feat % 32) & 1)
+            return err_set(VC_ENOTSUP,
+                           "CPU model '%s' has %s, which the host's KVM cannot give a guest; use "
+                           "'host'",
+                           m->name, names[i].name);
+    return err_set(VC_ENOTSUP,
+                   "CPU model '%s' has bit %u of CPUID %#x, which the host's KVM cannot give a "
+                   "guest; use 'host'",
+                   m->name, (unsigned)__builtin_ctz(lacks), where[word].leaf);
+}
 
 int kvm_cpuid_check(struct kvm_vm *vm)
 {
     struct cpu_model *m = &vm->model;
-    uint32_t lacks[CW_COUNT];
+    bool named = strcmp(m->name, "host") != 0;
     for (unsigned w = 0; w < CW_COUNT; w++) {
-        lacks[w] = m->word[w] & ~(supported_word(vm, (enum cpu_word)w) | always[w]);
-        m->word[w] &= ~lacks[w];
+        uint32_t lacks = m->word[w] & ~(supported_word(vm, (enum cpu_word)w) | always[w]);
+        if (named && lacks)
+            return refuse(m, w, lacks);
+        m->word[w] &= ~lacks;
     }
-    for (unsigned i = 0; strcmp(m->name, "host") != 0 && i < ARRAY_LEN(level); i++)
-        if (lacks[level[i].feat / 32] >> (level[i].feat % 32) & 1)
-            return err_set(VC_ENOTSUP,
-                           "CPU model '%s' has %s, which the host's KVM cannot give a guest; use "
-                           "'host', or take it away by name",
-                           m->name, level[i].name);
     const struct kvm_cpuid_entry2 *e = supported(vm, 0xd, 0);
     m->xcr0 &= e ? e->eax | (uint64_t)e->edx << 32 : XCR0_X87 | XCR0_SSE;
     if (!model_has(m, F_PKU))
@@ -105,8 +119,15 @@ int kvm_cpuid_check(struct kvm_vm *vm)
     if (!model_has(m, F_LA57))
         m->linear_bits = 48;
     e = supported(vm, 0x80000008, 0);
-    if (e && (e->eax & 0xff) < m->phys_bits)
-        m->phys_bits = e->eax & 0xff;
+    unsigned bits = e ? e->eax & 0xff : m->phys_bits;
+    if (named && bits < m->phys_bits)
+        return err_set(
+            VC_ENOTSUP,
+            "CPU model '%s' has physical addresses of %u bits, the host's KVM of %u; use "
+            "'host'",
+            m->name, m->phys_bits, bits);
+    if (bits < m->phys_bits)
+        m->phys_bits = bits;
     return 0;
 }
 

@@ -20,7 +20,8 @@ static void leaf_xsave(struct emu *c, uint32_t sub, uint32_t out[4])
     if (sub == 0)
         set(out, (uint32_t)all, xs_size(c->xcr0, false), xs_size(all, false), 0);
     else if (sub == 1)
-        set(out, c->vm->model->word[CW_D1_EAX], xs_size(c->xcr0, true), 0, 0);
+        set(out, c->vm->model->word[CW_D1_EAX],
+            model_has(c->vm->model, F_XSAVEC) ? xs_size(c->xcr0, true) : 0, 0, 0);
     else if (sub == 2 && all & XS_YMM)
         set(out, XS_AVX_LEN, XS_AVX, 0, 0);
     else if (sub == 9 && all & XS_PKRU)
