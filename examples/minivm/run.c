@@ -30,7 +30,12 @@ struct machine {
     struct console console;
     int stop_fd, signal_fd;
     _Atomic int status; /* -1: it runs */
-    char why[256];      /* said at the end; written by whoever set the status */
+    struct {
+        pthread_mutex_t lock;
+        pthread_cond_t go;
+        unsigned in, times; /* vCPUs that came; how often the guest went on */
+    } pause;
+    char why[256]; /* said at the end; written by whoever set the status */
 };
 
 /* ---- ending ------------------------------------------------------------------- */
@@ -87,6 +92,28 @@ static void end_by_power(struct machine *m, uint32_t kind, uint32_t code)
 
 /* ---- vCPUs --------------------------------------------------------------------- */
 
+/* The guest suspended itself. There is nothing to do meanwhile, so it goes on as soon as
+ * all vCPUs are here. */
+static void suspended(struct machine *m)
+{
+    pthread_mutex_lock(&m->pause.lock);
+    unsigned times = m->pause.times;
+    if (++m->pause.in == m->o->cpus) {
+        m->pause.in = 0;
+        m->pause.times++;
+        pthread_cond_broadcast(&m->pause.go);
+        if (vc_resume(m->vm))
+            end_by_error(m, "the guest cannot go on");
+    }
+    while (times == m->pause.times && atomic_load(&m->status) < 0) {
+        struct timespec soon;
+        clock_gettime(CLOCK_REALTIME, &soon);
+        soon.tv_sec++; /* the run may end meanwhile */
+        pthread_cond_timedwait(&m->pause.go, &m->pause.lock, &soon);
+    }
+    pthread_mutex_unlock(&m->pause.lock);
+}
+
 /* What nobody answers: reads float high, writes go nowhere. */
 static void unanswered(struct vc_exit *x)
 {
@@ -113,7 +140,12 @@ static void *cpu_thread(void *ud)
         case VC_EXIT_PORT:
         case VC_EXIT_MMIO:
         case VC_EXIT_HCALL: unanswered(&x); break;
-        case VC_EXIT_POWER: end_by_power(m, x.u.power.kind, x.u.power.code); break;
+        case VC_EXIT_POWER:
+            if (x.u.power.kind == VC_POWER_SUSPEND)
+                suspended(m);
+            else
+                end_by_power(m, x.u.power.kind, x.u.power.code);
+            break;
         case VC_EXIT_SHUTDOWN: end_by_guest(m, STATUS_SHUTDOWN, "triple fault"); break;
         case VC_EXIT_HLT: end_by_guest(m, STATUS_OFF, "the guest halted for good"); break;
         default: break;
@@ -308,6 +340,8 @@ int run(const struct options *o)
         return STATUS_USAGE;
     }
     m = (struct machine){.o = o, .status = -1, .stop_fd = -1, .signal_fd = -1};
+    pthread_mutex_init(&m.pause.lock, NULL);
+    pthread_cond_init(&m.pause.go, NULL);
     if (!image_read(&image, o->image) || (o->initrd && !image_read(&initrd, o->initrd))) {
         status = STATUS_ERROR;
     } else if (!prepare(&m)) {

@@ -61,7 +61,8 @@ enum vc_power_kind {
     VC_POWER_OFF = 1,
     VC_POWER_RESET = 2,
     VC_POWER_PANIC = 3, /* the guest said that it panicked (pvpanic) */
-    VC_POWER_EXIT = 4   /* isa-debug-exit; code is (value << 1) | 1 */
+    VC_POWER_EXIT = 4,  /* isa-debug-exit; code is (value << 1) | 1 */
+    VC_POWER_SUSPEND = 5 /* a guest of Xen's suspended itself: vc_resume() lets it go on */
 };
 
 struct vc_exit {

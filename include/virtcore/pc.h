@@ -95,6 +95,13 @@ struct vc_boot_opts {
  * paused. */
 VC_API int vc_boot(vc_vm *vm, const struct vc_boot_opts *opts);
 
+/* Lets a guest go on that suspended itself (VC_EXIT_POWER with VC_POWER_SUSPEND): as a
+ * Xen guest does when "suspend" is written to control/shutdown in its part of the
+ * xenstore. Its hypercall returns 1, which says that it is where it was: its devices,
+ * events and grants are connected still. Then vc_run() on all vCPUs as before. VC_ESTATE
+ * where no guest is suspended. VM paused. */
+VC_API int vc_resume(vc_vm *vm);
+
 #ifdef __cplusplus
 }
 #endif

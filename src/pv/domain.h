@@ -179,6 +179,7 @@ struct pv_vcpu {
     uint64_t synced;         /* the domain's tick when it last forgot what had become untrue */
     uint64_t changes_seen;   /* of the domain's changes */
     _Atomic bool storing;    /* a hook of its knows where in memory it will store: copy.c */
+    _Atomic bool suspended;  /* it asked for that, and waits */
     /* sched_op poll: which ports wake it. */
     _Atomic bool polling;
     /* Timers. */

@@ -47,6 +47,8 @@ struct pv_domain *pv_new(const struct pv_host *host, const struct vc_boot_opts *
  * shared with the hypervisor: it lies at *base. vCPUs stay as they are. */
 struct pv_domain *pvh_new(const struct pv_host *host, uint64_t *base, uint64_t *len);
 void pv_free(struct pv_domain *d);
+/* It suspended itself and goes on, as if nothing had been: the hypercall says so. */
+void pv_resume(struct pv_domain *d);
 /* The vCPU is freed: nobody reaches it any more. VM paused. */
 void pv_cpu_gone(struct pv_domain *d, unsigned cpu);
 /* It wants to run and is kept waiting, or no longer is: its runstate says so. On the

@@ -45,17 +45,38 @@ static long shutdown(struct pv_vcpu *v, uint32_t reason)
 {
     struct pv_domain *d = v->d;
     uint32_t kind;
+    if (reason == SHUTDOWN_suspend && v->multi)
+        return -XEN_EINVAL; /* nobody could tell it how that ended */
     switch (reason) {
     case SHUTDOWN_poweroff: kind = VC_POWER_OFF; break;
     case SHUTDOWN_reboot:
     case SHUTDOWN_soft_reset: kind = VC_POWER_RESET; break;
     case SHUTDOWN_crash:
     case SHUTDOWN_watchdog: kind = VC_POWER_PANIC; break;
-    default: return -XEN_EINVAL; /* suspending is not there yet */
+    case SHUTDOWN_suspend:
+        kind = VC_POWER_SUSPEND;
+        atomic_store(&v->suspended, true);
+        break;
+    default: return -XEN_EINVAL;
     }
     d->host.power(d->host.ctx, kind, reason);
     d->eng->halt(v->bc);
     return 0;
+}
+
+#define SUSPEND_CANCELLED 1
+
+/* The vCPUs do not run. One that slept in the hypercall wakes up behind it. */
+void pv_resume(struct pv_domain *d)
+{
+    enum { RAX };
+    for (unsigned i = 0; i < d->host.ncpu; i++) {
+        struct pv_vcpu *v = &d->vcpu[i];
+        if (!atomic_exchange(&v->suspended, false) || !v->bc)
+            continue;
+        d->eng->gprs(v->bc)[RAX] = SUSPEND_CANCELLED;
+        mail_post(v->mail, PEND_EVENT);
+    }
 }
 
 long hc_sched_op(struct pv_vcpu *v, const uint64_t a[6])

@@ -116,6 +116,11 @@ void vm_pv_down(struct vc_vm *vm)
     pv_console_down(vm->pv);
 }
 
+void vm_pv_resume(struct vc_vm *vm)
+{
+    pv_resume(vm->pv);
+}
+
 long vm_pv_serial_in(struct vc_vm *vm, const void *bytes, size_t n)
 {
     return (long)pv_console_in(vm->pv, bytes, n);
@@ -156,6 +161,11 @@ void vm_pv_waits(struct vc_vm *vm, unsigned cpu, bool waits)
 }
 
 void vm_pv_down(struct vc_vm *vm)
+{
+    (void)vm;
+}
+
+void vm_pv_resume(struct vc_vm *vm)
 {
     (void)vm;
 }

@@ -64,15 +64,18 @@ static uint64_t guest_tsc(void *ctx)
 void vm_power(void *ctx, uint32_t kind, uint32_t code)
 {
     struct vc_vm *vm = ctx;
-    uint64_t up = 0, down = (uint64_t)kind << 32 | code;
-    if (!atomic_compare_exchange_strong(&vm->power, &up, down))
-        return; /* the first reason counts */
+    uint64_t was = 0, down = (uint64_t)kind << 32 | code;
+    while (!atomic_compare_exchange_strong(&vm->power, &was, down))
+        if (was >> 32 != VC_POWER_SUSPEND || kind == VC_POWER_SUSPEND)
+            return; /* the first reason counts that is for good */
     pthread_mutex_lock(&vm->lock);
     for (unsigned i = 0; i < VM_CPUS_MAX; i++) {
         if (vm->cpu[i])
             mail_post(&vm->cpu[i]->mail, PEND_POWER);
     }
     pthread_mutex_unlock(&vm->lock);
+    if (kind == VC_POWER_SUSPEND)
+        return; /* it may go on: nobody who waits for its console gives up */
     if (vm->pv)
         vm_pv_down(vm);
     if (vm->pc)
@@ -397,6 +400,34 @@ int vc_boot(vc_vm *vm, const struct vc_boot_opts *opts)
     rc = boot_any(vm, &o);
     if (!rc)
         vm_devs_reset(vm);
+    vm_resume(vm);
+    return rc;
+}
+
+/* ---- suspended --------------------------------------------------------------------------- */
+
+static int resume_paused(struct vc_vm *vm)
+{
+    uint64_t power = atomic_load(&vm->power);
+    if (!vm->pv || power >> 32 != VC_POWER_SUSPEND ||
+        !atomic_compare_exchange_strong(&vm->power, &power, 0))
+        return err_set(VC_ESTATE, "no guest of Xen's is suspended here");
+    for (unsigned i = 0; i < VM_CPUS_MAX; i++)
+        if (vm->cpu[i])
+            mail_clear(&vm->cpu[i]->mail, PEND_POWER);
+    vm_pv_resume(vm);
+    return 0;
+}
+
+int vc_resume(vc_vm *vm)
+{
+    if (!vm)
+        return err_null("vm");
+    err_begin();
+    int rc = vm_pause(vm);
+    if (rc)
+        return rc;
+    rc = resume_paused(vm);
     vm_resume(vm);
     return rc;
 }

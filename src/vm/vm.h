@@ -215,6 +215,7 @@ void vm_pv_cpu_gone(struct vc_vm *vm, unsigned cpu);
 /* It wants to run, but it is not its turn. */
 void vm_pv_waits(struct vc_vm *vm, unsigned cpu, bool waits);
 void vm_pv_down(struct vc_vm *vm);
+void vm_pv_resume(struct vc_vm *vm);
 long vm_pv_serial_in(struct vc_vm *vm, const void *bytes, size_t n);
 int vm_pv_serial_wait(struct vc_vm *vm, int timeout_ms);
 

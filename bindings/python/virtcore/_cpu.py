@@ -61,6 +61,7 @@ class Power(enum.IntEnum):
     RESET = 2
     PANIC = 3
     EXIT = 4
+    SUSPEND = 5
 
 
 class Reg(enum.IntEnum):

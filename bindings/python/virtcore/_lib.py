@@ -204,6 +204,7 @@ _PROTOTYPES: dict[str, tuple[object, list[object]]] = {
     "vc_serial_in": (c_long, [_VM, c_char_p, c_size_t]),
     "vc_serial_wait": (c_int, [_VM, c_int]),
     "vc_boot": (c_int, [_VM, POINTER(BootOpts)]),
+    "vc_resume": (c_int, [_VM]),
     "vc_cpu_new": (_CPU, [_VM, c_int, u64]),
     "vc_cpu_free": (c_int, [_CPU]),
     "vc_cpu_reset": (c_int, [_CPU, c_int, u64]),

@@ -396,3 +396,7 @@ class Vm:
         opts = _lib.BootOpts(kind=kind, virt=virt, kernel=kernel, kernel_len=len(kernel), initrd=initrd,
                              initrd_len=len(initrd or b""), cmdline=cmdline.encode())
         check(lib.vc_boot(self._handle, opts))
+
+    def resume(self) -> None:
+        """Lets a guest go on that suspended itself (Power.SUSPEND)."""
+        check(lib.vc_resume(self._handle))
