@@ -64,17 +64,26 @@ Test(pit, counts_down_and_latches)
     cr_assert(a - b >= 2386 && b - c >= 2386, "%u %u %u", a, b, c);
 }
 
+/* Is the output so, or so many milliseconds since t0 over, as may be on a busy host? */
+static bool still(uint64_t t0, unsigned ms, bool level)
+{
+    bool is = out2();
+    return is == level || host_now_ns() - t0 >= ms * 1000000u;
+}
+
 Test(pit, mode_0_times_out)
 {
     outb(0x61, 1);
     uint64_t t0 = host_now_ns();
     program(2, 0, 11932); /* 10 ms */
-    cr_assert(!out2());
+    cr_assert(still(t0, 10, false));
     while (!out2())
         ;
     uint64_t t = host_now_ns() - t0;
     cr_assert(t >= 10000000, "%lu", (unsigned long)t);
-    cr_assert((int16_t)latch(2) <= 0, "goes on below zero");
+    unsigned below = latch(2);
+    if (host_now_ns() - t0 < 30000000)
+        cr_assert((int16_t)below <= 0, "goes on below zero");
     outb(0x42, 0xff); /* the first byte of a new count */
     cr_assert(!out2());
 }
@@ -98,8 +107,9 @@ Test(pit, one_shot_by_gate)
     cr_assert(out2());
     usleep(3000);
     cr_assert(out2(), "waits for a trigger");
+    uint64_t t0 = host_now_ns();
     outb(0x61, 1);
-    cr_assert(!out2());
+    cr_assert(still(t0, 2, false));
     outb(0x61, 0); /* the gate's level does not matter */
     usleep(4000);
     cr_assert(out2());
@@ -111,13 +121,14 @@ Test(pit, square_wave)
     program(2, 3, 23864); /* 20 ms */
     unsigned high = 0, n = 0;
     uint64_t t0 = host_now_ns();
-    while (host_now_ns() - t0 < 40000000) {
+    /* Two periods, or as long as a busy host takes to look at both halves. */
+    while (host_now_ns() - t0 < 40000000 || !high || high == n) {
+        cr_assert(host_now_ns() - t0 < 60000000000u, "it stays as it is");
         high += out2();
         n++;
         unsigned v = latch(2);
         cr_assert(v <= 23864 && v % 2 == 0);
     }
-    cr_assert(high > 0 && high < n, "two periods, however the host schedules");
     outb(0x61, 0);
     cr_assert(out2(), "high without gate");
 }
