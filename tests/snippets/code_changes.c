@@ -88,6 +88,38 @@ static const uint8_t smc_cross_remapped[] = {
 };
 static const uint8_t smc_cross_other_half[] = {0x11, 0x22, 0x33, 0xc3};
 
+/* A page of code is called often, then one 8 MiB further on, for which a cache of
+ * translations may give up the first one's. */
+static const uint8_t code_pushed_out[] = {
+    0x31, 0xdb,                                     /* 1f00: xor %ebx,%ebx */
+    0xb9, 0x64, 0x00, 0x00, 0x00,                   /* 1f02: mov $0x64,%ecx */
+    0xe8, 0xf4, 0x00, 0x00, 0x00,                   /* 1f07: call 2000 */
+    0x01, 0xc3,                                     /* 1f0c: add %eax,%ebx */
+    0xff, 0xc9,                                     /* 1f0e: dec %ecx */
+    0x75, 0xf5,                                     /* 1f10: jne 1f07 */
+    0xb9, 0x64, 0x00, 0x00, 0x00,                   /* 1f12: mov $0x64,%ecx */
+    0xe8, 0xe4, 0x00, 0x80, 0x00,                   /* 1f17: call 802000 */
+    0xff, 0xc9,                                     /* 1f1c: dec %ecx */
+    0x75, 0xf7,                                     /* 1f1e: jne 1f17 */
+    0xc7, 0x04, 0x25, 0x10, 0x30, 0x02, 0x00,       /* 1f20: movl $0x9007,0x23010: */
+    0x07, 0x90, 0x00, 0x00,                         /*       the PTE of 0x2000 */
+    0x0f, 0x01, 0x3c, 0x25, 0x00, 0x20, 0x00, 0x00, /* 1f2b: invlpg 0x2000 */
+    0xb9, 0x64, 0x00, 0x00, 0x00,                   /* 1f33: mov $0x64,%ecx */
+    0xe8, 0xc3, 0x00, 0x00, 0x00,                   /* 1f38: call 2000 */
+    0x01, 0xc3,                                     /* 1f3d: add %eax,%ebx */
+    0xff, 0xc9,                                     /* 1f3f: dec %ecx */
+    0x75, 0xf5,                                     /* 1f41: jne 1f38 */
+    0xf4,                                           /* 1f43: hlt */
+};
+static const uint8_t code_before[] = {0xb8, 0x01, 0x00, 0x00, 0x00, 0xc3}; /* mov $1,%eax; ret */
+static const uint8_t code_after[] = {0xb8, 0x00, 0x01, 0x00, 0x00, 0xc3};  /* mov $0x100,%eax */
+
+/* The first 2 MiB once more at 8 MiB. */
+static void mapped_twice(struct rig *r)
+{
+    rig_put(r, K_PML4 + 0x2020, K_PT | 0x67, 8);
+}
+
 #define KIT .kit = KIT_LONG
 
 static const struct snippet list[] = {
@@ -123,5 +155,11 @@ static const struct snippet list[] = {
      .parts = {CODE(0x1f00, smc_cross_remapped), CODE(0x1ffe, smc_cross_page_callee),
                CODE(0x9000, smc_cross_other_half)},
      .end = {R(RBX, 0x15c099c0), R(RAX, 0x33221178)}},
+    {.name = "code: in another frame, its translation pushed out before INVLPG",
+     KIT,
+     .pc = 0x1f00,
+     .prepare = mapped_twice,
+     .parts = {CODE(0x1f00, code_pushed_out), CODE(0x2000, code_before), CODE(0x9000, code_after)},
+     .end = {R(RBX, 100 * 0x101)}},
 };
 const struct snippets code_changes = SNIPPETS(list);

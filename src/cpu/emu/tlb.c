@@ -18,10 +18,32 @@ static void set_clear(struct tlb_set *s)
 
 /* ---- forgetting --------------------------------------------------------------------- */
 
+/* The place of a page in the filter: sixteen neighbours have bits of their own. */
+static unsigned evicted_bit(uint64_t lin)
+{
+    uint64_t page = lin >> 12;
+    return (unsigned)((page ^ (page >> 4) * 0x9e3779b97f4a7c15u >> 52 << 4) &
+                      (TLB_EVICTED_BITS - 1));
+}
+
+static void evicted_add(struct tlb_evicted *v, uint64_t lin)
+{
+    unsigned bit = evicted_bit(lin);
+    v->some = true;
+    v->bits[bit / 64] |= BIT64(bit % 64);
+}
+
+static bool evicted_has(const struct tlb_evicted *v, uint64_t lin)
+{
+    unsigned bit = evicted_bit(lin);
+    return v->some && v->bits[bit / 64] >> bit % 64 & 1;
+}
+
 static void new_gen(struct tlb *t, struct tlb_group *g)
 {
     g->gen = ++t->gen;
-    g->x_evicted = false;
+    if (g->evicted.some)
+        g->evicted = (struct tlb_evicted){0};
 }
 
 static void group_clear(struct tlb *t, struct tlb_group *g)
@@ -231,7 +253,7 @@ void tlb_fill(struct emu *c, enum tlb_priv priv, enum tlb_kind kind, uint64_t li
     if (none)
         log_fill(priv == TLB_USER ? &t->cur->log : &t->log[priv], kind, i);
     else if (kind == TLB_X && e->tag != page)
-        group->x_evicted = true;
+        evicted_add(&group->evicted, e->tag);
     e->tag = page;
     e->addend = (uint64_t)(uintptr_t)host_page - page;
     if (kind == TLB_W) {
@@ -292,16 +314,17 @@ void emu_flush_pcid(struct emu *c, uint16_t pcid)
         slot_flush(c->tlbs, s);
 }
 
-/* In one set, of those kinds. */
-static void set_flush_page(struct tlb_set *s, struct tlb_group *g, uint64_t lin, unsigned kinds)
+/* In one set, of those kinds. Was a fetch among them? */
+static bool set_flush_page(struct tlb_set *s, uint64_t lin, unsigned kinds)
 {
     unsigned i = (unsigned)(lin >> 12) & (TLB_N - 1);
+    bool fetch = false;
     for (unsigned k = 0; k < TLB_KINDS; k++)
         if (kinds >> k & 1 && s->e[k][i].tag == (lin & PAGE_MASK_4K)) {
             s->e[k][i].tag = TLB_NONE(i);
-            if (k == TLB_X)
-                g->x_evicted = true;
+            fetch |= k == TLB_X;
         }
+    return fetch;
 }
 
 static void slot_flush_page(struct tlb *t, struct tlb_slot *s, uint64_t lin, unsigned kinds)
@@ -310,20 +333,21 @@ static void slot_flush_page(struct tlb *t, struct tlb_slot *s, uint64_t lin, uns
         slot_flush(t, s);
         return;
     }
-    set_flush_page(&s->set, &s->group, lin, kinds);
-    if (s->group.x_evicted && kinds >> TLB_X & 1)
+    bool fetch = set_flush_page(&s->set, lin, kinds);
+    if (fetch || (kinds >> TLB_X & 1 && evicted_has(&s->group.evicted, lin)))
         new_gen(t, &s->group);
 }
 
 static void kernels_flush_page(struct tlb *t, uint64_t lin, unsigned kinds)
 {
+    bool fetch = kinds >> TLB_X & 1 && evicted_has(&t->group.evicted, lin);
     if (hull_has(&t->group.large[lin >> 63], lin)) {
         kernels_flush(t);
         return;
     }
     for (unsigned p = 0; p < TLB_KERNELS; p++)
-        set_flush_page(&t->kernel[p], &t->group, lin, kinds);
-    if (t->group.x_evicted && kinds >> TLB_X & 1)
+        fetch |= set_flush_page(&t->kernel[p], lin, kinds);
+    if (fetch)
         new_gen(t, &t->group);
 }
 

@@ -23,11 +23,19 @@ struct tlb_hull {
     uint64_t lo, hi;
 };
 
+/* The pages whose fetch entry was replaced, as a Bloom filter: their code may still be in the
+ * jump cache, where INVLPG sees no pages. */
+#define TLB_EVICTED_BITS 4096u
+struct tlb_evicted {
+    bool some;
+    uint64_t bits[TLB_EVICTED_BITS / 64];
+};
+
 /* What belongs together when a fetch is remembered elsewhere, too: in the jump cache. */
 struct tlb_group {
     struct tlb_hull large[2];
-    uint64_t gen;   /* of the jump cache's entries */
-    bool x_evicted; /* a fetch entry was replaced since gen changed: INVLPG cannot see it */
+    uint64_t gen;               /* of the jump cache's entries */
+    struct tlb_evicted evicted; /* since gen changed */
 };
 
 struct tlb_slot {
