@@ -133,6 +133,22 @@ static const uint8_t page_invlpg_large[] = {
     0x75, 0xd2,                                     /* 1031: jne 1005 */
     0xf4,                                           /* 1033: hlt */
 };
+/* The same of a page of 4 KiB. */
+static const uint8_t page_invlpg_often[] = {
+    0xbf, 0x02, 0x00, 0x00, 0x00,                   /* 1000: mov $2,%edi */
+    0xb9, 0xa0, 0x0f, 0x00, 0x00,                   /* 1005: mov $4000,%ecx */
+    0x0f, 0xb6, 0x04, 0x25, 0x00, 0x80, 0x00, 0x00, /* 100a: movzbl 0x8000,%eax */
+    0xff, 0xc9,                                     /* 1012: dec %ecx */
+    0x75, 0xf4,                                     /* 1014: jne 100a */
+    0xc1, 0xe3, 0x08,                               /* 1016: shl $8,%ebx */
+    0x09, 0xc3,                                     /* 1019: or %eax,%ebx */
+    0x48, 0xc7, 0x04, 0x25, 0x40, 0x30, 0x02, 0x00, /* 101b: movq $0x9067,0x23040 */
+    0x67, 0x90, 0x00, 0x00,                         /* */
+    0x0f, 0x01, 0x3c, 0x25, 0x00, 0x80, 0x00, 0x00, /* 1027: invlpg 0x8000 */
+    0xff, 0xcf,                                     /* 102f: dec %edi */
+    0x75, 0xd2,                                     /* 1031: jne 1005 */
+    0xf4,                                           /* 1033: hlt */
+};
 
 static void fresh_page(struct rig *r)
 {
@@ -246,6 +262,11 @@ static const struct snippet list[] = {
      KIT,
      .prepare = large_page,
      .parts = {CODE(0x1000, page_invlpg_large)},
+     .end = {R(RBX, 0x1122)}},
+    {.name = "page: INVLPG of a page that is read often",
+     KIT,
+     .prepare = two_pages,
+     .parts = {CODE(0x1000, page_invlpg_often)},
      .end = {R(RBX, 0x1122)}},
     {.name = "page: accessed and dirty",
      KIT,

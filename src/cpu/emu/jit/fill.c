@@ -18,37 +18,44 @@ static unsigned page_hash_2m(uint64_t lin)
     return (unsigned)((lin >> 21) * JIT_LOG_HASH_2M >> (64 - JIT_LOG_PAGE_BITS));
 }
 
-static bool hash_has(const struct jit_log *log, unsigned h)
+static void slot_empty(struct emu *c, uint32_t n)
 {
-    return log->pages[h >> 6] & BIT64(h & 63);
+    struct jit_slot *slot = jit_slot(c, n);
+    slot->now.lim = slot->other.lim = 0;
 }
 
-static void log_flush(struct emu *c, unsigned which)
+static void log_flush(struct emu *c, struct jit_log *log)
 {
-    struct jit_log *log = &c->slot_logs->log[which];
-    if (!log->n)
-        return;
     for (unsigned i = 0; i < log->n; i++) {
-        struct jit_slot *slot = jit_slot(c, log->at[i]);
-        slot->now.lim = slot->other.lim = 0;
-        c->slot_logs->in[log->at[i]] &= (uint8_t)~BIT(which);
+        slot_empty(c, log->note[i].slot);
+        log->head[log->note[i].hash] = 0;
     }
     log->n = 0;
-    memset(log->pages, 0, sizeof log->pages);
     log->huge = TLB_NO_HULL;
 }
 
 void jit_slots_flush(struct emu *c, bool global_too)
 {
     for (unsigned i = 0; c->slot_logs && i < (global_too ? TLB_LOGS : 1); i++)
-        log_flush(c, i);
+        log_flush(c, &c->slot_logs->log[i]);
 }
 
-/* May anything in the log come from the page that lin is in, whatever its size? */
-static bool log_has(const struct jit_log *log, uint64_t lin)
+static void chain_flush(struct emu *c, struct jit_log *log, unsigned hash)
 {
-    return log->n && (hash_has(log, page_hash(lin)) || hash_has(log, page_hash_2m(lin)) ||
-                      hull_has(&log->huge, lin));
+    for (unsigned at = log->head[hash]; at; at = log->note[at - 1].next)
+        slot_empty(c, log->note[at - 1].slot);
+    log->head[hash] = 0;
+}
+
+/* All that comes from the page that lin is in, whatever its size. */
+static void log_flush_page(struct emu *c, struct jit_log *log, uint64_t lin)
+{
+    if (hull_has(&log->huge, lin)) {
+        log_flush(c, log);
+        return;
+    }
+    chain_flush(c, log, page_hash(lin));
+    chain_flush(c, log, page_hash_2m(lin));
 }
 
 void jit_slots_flush_page(struct emu *c, uint64_t lin, unsigned kinds)
@@ -56,31 +63,28 @@ void jit_slots_flush_page(struct emu *c, uint64_t lin, unsigned kinds)
     if (!c->slot_logs || !(kinds & (BIT(TLB_R) | BIT(TLB_W))))
         return;
     for (unsigned i = 0; i < TLB_LOGS; i++)
-        if ((i != TLB_LOG_READS || kinds & BIT(TLB_R)) && log_has(&c->slot_logs->log[i], lin))
-            log_flush(c, i);
+        if (i != TLB_LOG_READS || kinds & BIT(TLB_R))
+            log_flush_page(c, &c->slot_logs->log[i], lin);
 }
 
-/* For the flush to come. A slot may be in both logs. how: of the TLB's entry. */
+/* For the flush to come. A slot may be in all logs, and in several chains. how: of the
+ * TLB's entry. */
 static void note(struct emu *c, uint32_t slot, uint64_t lin, unsigned how)
 {
-    unsigned which = how & TLB_LOG_MASK;
-    struct jit_log *log = &c->slot_logs->log[which];
-    uint8_t bit = (uint8_t)BIT(which);
-    unsigned h = page_hash(lin);
-    if (!log->n)
-        log->huge = TLB_NO_HULL;
-    if (!(c->slot_logs->in[slot] & bit)) {
-        c->slot_logs->in[slot] |= bit;
-        log->at[log->n++] = slot;
-    }
-    log->pages[h >> 6] |= BIT64(h & 63);
-    if (how & TLB_2M) {
-        h = page_hash_2m(lin);
-        log->pages[h >> 6] |= BIT64(h & 63);
-    } else if (how & TLB_HUGE) { /* 1 GiB, 4 MiB; the TLB's hull has it */
+    struct jit_log *log = &c->slot_logs->log[how & TLB_LOG_MASK];
+    unsigned hash = how & TLB_2M ? page_hash_2m(lin) : page_hash(lin);
+    if (how & TLB_HUGE) { /* 1 GiB, 4 MiB; the TLB's hull has it */
         const struct tlb_hull *hull = &tlb_group(c, tlb_priv(c))->large[lin >> 63];
+        if (!log->n)
+            log->huge = TLB_NO_HULL;
         hull_grow(&log->huge, hull->lo, hull->hi);
     }
+    if (log->head[hash] && log->note[log->head[hash] - 1].slot == slot)
+        return;
+    if (log->n == JIT_NOTES)
+        log_flush(c, log);
+    log->note[log->n++] = (struct jit_note){slot, log->head[hash], (uint16_t)hash};
+    log->head[hash] = (uint16_t)log->n;
 }
 
 /* ---- learning ---------------------------------------------------------------------- */

@@ -73,19 +73,25 @@ static inline struct jit_slot *jit_slot(struct emu *c, uint32_t n)
 }
 
 /* Which slots a vCPU has filled, to be emptied by a flush, in the logs of TLB_LOG_OWN and
- * the others. And for INVLPG, from which pages, by hash: of a page of
- * 4 KiB and, for a piece of one of 2 MiB, of that too; of other sizes the hull. */
-#define JIT_LOG_PAGE_BITS 15
+ * the others. And for INVLPG from which pages, in chains by the page's hash: its number's,
+ * or for a piece of a page of 2 MiB that one's. A slot that learns another page stays in
+ * the chain of the first, and may be emptied for nothing. */
+#define JIT_NOTES         0xffffu
+#define JIT_LOG_PAGE_BITS 13
 #define JIT_LOG_HASH      0x9e3779b97f4a7c15ull /* of page numbers, */
 #define JIT_LOG_HASH_2M   0xc2b2ae3d27d4eb4full /* and of those of large pages */
+struct jit_note {
+    uint32_t slot;
+    uint16_t next; /* in its chain: index + 1; 0: none */
+    uint16_t hash; /* that is its chain */
+};
 struct jit_logs {
     struct jit_log {
         unsigned n;
-        uint32_t at[JIT_SLOTS];
-        uint64_t pages[1u << (JIT_LOG_PAGE_BITS - 6)]; /* may be among them */
-        struct tlb_hull huge;
+        struct jit_note note[JIT_NOTES];
+        uint16_t head[1u << JIT_LOG_PAGE_BITS]; /* index + 1; 0: none */
+        struct tlb_hull huge;                   /* of pages larger than 2 MiB */
     } log[TLB_LOGS];
-    uint8_t in[JIT_SLOTS]; /* bit n: in log[n] */
 };
 
 /* Fields that vCPUs change as they come, in no order. */

@@ -20,16 +20,58 @@ static void put_sum_page(struct asmbuf *a, unsigned reg)
     put8(a, 0x48), put8(a, 0x81), put8(a, 0xe0u | reg), put32(a, 0xfffff000u); /* and */
 }
 
-/* Notes in the log at rdi the linear page in rdx, of 1 << shift bytes. Clobbers rax, rbx. */
-static void put_hash_bit(struct asmbuf *a, unsigned shift, uint64_t hash)
+#define LOG_OFF(field)  ((uint32_t)offsetof(struct jit_log, field))
+#define NOTE_OFF(field) /* at index + 1 */                                                         \
+    ((uint32_t)(offsetof(struct jit_log, note) + offsetof(struct jit_note, field) -                \
+                sizeof(struct jit_note)))
+_Static_assert(sizeof(struct jit_note) == 8 && offsetof(struct jit_note, next) == 4 &&
+                   offsetof(struct jit_note, hash) == 6,
+               "what put_note counts on");
+
+/* rax = the hash of the page that rdx is in. Clobbers rbx. */
+static void put_hash(struct asmbuf *a, unsigned shift, uint64_t hash)
 {
     mov_imm64(a, H_RBX, hash);
     mov_reg(a, H_RAX, H_RDX);
     put8(a, 0x48), put8(a, 0xc1), put8(a, 0xe8), put8(a, shift); /* shr rax */
     put8(a, 0x48), put8(a, 0x0f), put8(a, 0xaf), put8(a, 0xc3);  /* imul rax, rbx */
     put8(a, 0x48), put8(a, 0xc1), put8(a, 0xe8), put8(a, 64 - JIT_LOG_PAGE_BITS);
-    put8(a, 0x48), put8(a, 0x0f), put8(a, 0xab), put8(a, 0x87); /* bts [rdi + pages], rax */
-    put32(a, (uint32_t)offsetof(struct jit_log, pages));
+}
+
+/* Notes the site's slot in the log at rdi, for the linear page in rdx, esi is how it was
+ * entered. Clobbers rax, rbx, rsi. Returns the jump of a log that is full. */
+static uint8_t *put_note(struct asmbuf *a)
+{
+    put8(a, 0x40), put8(a, 0xf6), put8(a, 0xc6), put8(a, TLB_2M); /* test sil */
+    uint8_t *small = jump_cc(a, 4, NULL);
+    put_hash(a, 21, JIT_LOG_HASH_2M);
+    uint8_t *large = jump_to(a, here(a));
+    patch_here(a, small);
+    put_hash(a, 12, JIT_LOG_HASH);
+    patch_here(a, large);
+    /* ebx = the chain's first; is it this slot? */
+    put8(a, 0x0f), put8(a, 0xb7), put8(a, 0x9c), put8(a, 0x47); /* movzx ebx, [rdi + 2 rax] */
+    put32(a, LOG_OFF(head));
+    put8(a, 0x85), put8(a, 0xdb); /* test ebx, ebx */
+    uint8_t *first = jump_cc(a, 4, NULL);
+    put8(a, 0x8b), put8(a, 0xb4), put8(a, 0xdf), put32(a, NOTE_OFF(slot)); /* mov esi */
+    put8(a, 0x41), put8(a, 0x3b), put8(a, 0x73), put8(a, SITE_OFF(slot));  /* cmp esi */
+    uint8_t *known = jump_cc(a, 4, NULL);
+    patch_here(a, first);
+    put8(a, 0x8b), put8(a, 0xb7), put32(a, LOG_OFF(n)); /* mov esi */
+    put8(a, 0x81), put8(a, 0xfe), put32(a, JIT_NOTES);  /* cmp esi */
+    uint8_t *full = jump_cc(a, 3, NULL);                /* jae */
+    put8(a, 0xff), put8(a, 0xc6);                       /* inc esi */
+    put8(a, 0x89), put8(a, 0xb7), put32(a, LOG_OFF(n)); /* mov */
+    put8(a, 0x66), put8(a, 0x89), put8(a, 0xb4), put8(a, 0x47);
+    put32(a, LOG_OFF(head));                   /* mov [rdi + 2 rax], si */
+    put8(a, 0xc1), put8(a, 0xe0), put8(a, 16); /* shl eax */
+    put8(a, 0x09), put8(a, 0xd8);              /* or eax, ebx */
+    put8(a, 0x89), put8(a, 0x84), put8(a, 0xf7), put32(a, NOTE_OFF(next)); /* mov, hash too */
+    put8(a, 0x41), put8(a, 0x8b), put8(a, 0x43), put8(a, SITE_OFF(slot));  /* mov eax */
+    put8(a, 0x89), put8(a, 0x84), put8(a, 0xf7), put32(a, NOTE_OFF(slot)); /* mov */
+    patch_here(a, known);
+    return full;
 }
 
 /* r10 and r11 as for fill. A slot that the soft TLB can fill, while nothing else is to
@@ -95,24 +137,15 @@ void emit_refill(struct asmbuf *a)
     put8(a, 0x01), put8(a, 0xf8);  /* add eax, edi */
     put8(a, 0x3d), put32(a, 4096); /* cmp eax */
     slow[n++] = jump_cc(a, 7, NULL);
-    /* it is in the log of such pages; the page, too, by its hash */
-    put8(a, 0x41), put8(a, 0x8b), put8(a, 0x43), put8(a, SITE_OFF(slot)); /* mov eax, slot */
-    gs_load(a, H_RDI, EMU_OFF(slot_logs));
+    /* noted for flushes */
     put8(a, 0x40), put8(a, 0xf6), put8(a, 0xc6), put8(a, TLB_HUGE | TLB_WHOLE); /* test sil */
     slow[n++] = jump_cc(a, 5, NULL);
-    put8(a, 0x89), put8(a, 0xf3);                               /* mov ebx, esi */
-    put8(a, 0x83), put8(a, 0xe3), put8(a, TLB_LOG_MASK);        /* and ebx: which log */
-    put8(a, 0x0f), put8(a, 0xb6), put8(a, 0x84), put8(a, 0x07); /* movzx eax, [rdi + rax] */
-    put32(a, (uint32_t)offsetof(struct jit_logs, in));
-    put8(a, 0x0f), put8(a, 0xa3), put8(a, 0xd8); /* bt eax, ebx */
-    slow[n++] = jump_cc(a, 3, NULL);
+    gs_load(a, H_RDI, EMU_OFF(slot_logs));
+    put8(a, 0x89), put8(a, 0xf3);                        /* mov ebx, esi */
+    put8(a, 0x83), put8(a, 0xe3), put8(a, TLB_LOG_MASK); /* and ebx: which log */
     put8(a, 0x48), put8(a, 0x69), put8(a, 0xdb), put32(a, sizeof(struct jit_log)); /* imul rbx */
     reg_op(a, 0x01, H_RDI, H_RBX);
-    put_hash_bit(a, 12, JIT_LOG_HASH);
-    put8(a, 0x40), put8(a, 0xf6), put8(a, 0xc6), put8(a, TLB_2M); /* test sil */
-    uint8_t *small = jump_cc(a, 4, NULL);
-    put_hash_bit(a, 21, JIT_LOG_HASH_2M);
-    patch_here(a, small);
+    slow[n++] = put_note(a);
     /* the slot */
     put8(a, 0x41), put8(a, 0x8b), put8(a, 0x7b), put8(a, SITE_OFF(slot)); /* mov edi, slot */
     put8(a, 0x48), put8(a, 0xc1), put8(a, 0xe7), put8(a, 6);              /* shl rdi, 6 */
