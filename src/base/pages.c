@@ -3,10 +3,16 @@
  * that come many at once. */
 #include "pages.h"
 #include "util.h"
+#include <errno.h>
+#include <stdatomic.h>
 #include <sys/mman.h>
 
-#define HUGE  (2ull << 20)
+#define HUGE  PAGES_HUGE
 #define SMALL (1ull << 20) /* up to here all pages come at once */
+
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25 /* Linux 6.1 */
+#endif
 
 static size_t rounded(size_t len)
 {
@@ -41,4 +47,17 @@ void pages_free(void *p, size_t len)
 {
     if (p)
         munmap(p, rounded(len));
+}
+
+bool pages_join(void *p)
+{
+    static atomic_bool refused; /* what the host does not know it needs not be asked again */
+    if ((uintptr_t)p & (HUGE - 1) || atomic_load_explicit(&refused, memory_order_relaxed))
+        return false;
+    int was = errno;
+    bool done = !madvise(p, HUGE, MADV_COLLAPSE);
+    if (!done && (errno == EINVAL || errno == ENOSYS || errno == EPERM))
+        atomic_store_explicit(&refused, true, memory_order_relaxed);
+    errno = was;
+    return done;
 }

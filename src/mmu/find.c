@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Looking up guest-physical addresses, and getting the memory there ready. */
 #include "mem.h"
+#include "../base/pages.h"
 #include "../base/util.h"
 #include <sys/mman.h>
 
@@ -88,8 +89,16 @@ bool mem_of_code_word(struct mem *mem, const _Atomic uint64_t *word, uint64_t *g
 
 void mem_populate(const struct mem_region *r, uint64_t chunk)
 {
-    uint64_t off = chunk << MEM_CHUNK_SHIFT;
+    const uint64_t chunks = PAGES_HUGE >> MEM_CHUNK_SHIFT, first = chunk & ~(chunks - 1);
+    uint64_t off = chunk << MEM_CHUNK_SHIFT, bits = 1ull << (chunk & 63);
+    uint64_t all = ((1ull << chunks) - 1) << (first & 63);
+    _Atomic uint64_t *word = &r->touched[chunk >> 6];
     /* An older host kernel does not know it: then pages come one by one. */
     madvise(r->host + off, min_u64(1ull << MEM_CHUNK_SHIFT, r->len - off), MADV_POPULATE_WRITE);
-    atomic_fetch_or_explicit(&r->touched[chunk >> 6], 1ull << (chunk & 63), memory_order_relaxed);
+    /* The second of its neighbourhood brings the others. */
+    if (atomic_load_explicit(word, memory_order_relaxed) & all &&
+        r->len - (first << MEM_CHUNK_SHIFT) >= PAGES_HUGE &&
+        pages_join(r->host + (first << MEM_CHUNK_SHIFT)))
+        bits = all;
+    atomic_fetch_or_explicit(word, bits, memory_order_relaxed);
 }
