@@ -47,12 +47,20 @@ static inline bool pv_is_table(unsigned type)
 struct pv_space {
     uint64_t kernel_mfn, user_mfn; /* roots; FRAME_NR: of none */
     uint64_t synced;               /* the domain's tick up to which they are true */
+    uint64_t changes_seen;         /* of the domain's changes in lower halves */
     uint64_t used;
 };
 
-/* Changes in the upper half, which is all spaces' own: addresses of pages, and what of their
- * translations is no longer true. */
+/* Changes of a page, the last of them: in the upper half, which is all spaces' own, or in
+ * the lower half of a root. */
 #define CHANGES 64u
+struct pv_changes {
+    uint64_t n; /* that there were */
+    struct pv_change {
+        uint64_t page; /* linear; below it what is to be forgotten: enum pv_forget */
+        uint64_t root, tick;
+    } at[CHANGES];
+};
 
 #define PTE_P      BIT64(0)
 #define PTE_W      BIT64(1)
@@ -177,7 +185,7 @@ struct pv_vcpu {
     uint64_t space_clock;
     _Atomic bool user_stale; /* those of user mode, in that space */
     uint64_t synced;         /* the domain's tick when it last forgot what had become untrue */
-    uint64_t changes_seen;   /* of the domain's changes */
+    uint64_t changes_seen;   /* of the domain's changes in the upper half */
     _Atomic bool storing;    /* a hook of its knows where in memory it will store: copy.c */
     _Atomic bool suspended;  /* it asked for that, and waits */
     /* sched_op poll: which ports wake it. */
@@ -222,7 +230,7 @@ struct pv_domain {
     _Atomic uint64_t *seen;  /* notes of the engine, by frame: pv_engine.h */
     uint64_t tick;           /* counts changes that make translations untrue */
     uint64_t any_change;     /* the tick of the last that no space, no address is known of */
-    uint64_t change[CHANGES], changes;
+    struct pv_changes upper, lower;
 
     struct shared_info *shared;
     struct pvh *pvh; /* what only a PVH guest has; NULL: a PV guest */

@@ -195,8 +195,8 @@ void pv_frame_put_type(struct pv_domain *d, uint64_t mfn)
 {
     struct pv_page *p = &d->page[mfn];
     if (--p->types == 0) {
-        if (p->type == TYPE_L4)
-            d->tick++; /* its address space is gone */
+        /* A walk may be inside it, and with a root its address space is gone. */
+        d->tick += pv_is_table(p->type);
         if (pv_is_table(p->type))
             table_drop(d, mfn, p->type - TYPE_L1 + 1u, 512);
         p->stamp = d->tick;

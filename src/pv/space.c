@@ -38,21 +38,75 @@ static enum pv_forget forget_what(uint64_t old, uint64_t now)
     return old & PTE_NX ? PV_FORGET_DATA : PV_FORGET_ALL;
 }
 
+static void add(struct pv_changes *changes, uint64_t page, uint64_t root, uint64_t tick)
+{
+    changes->at[changes->n++ % CHANGES] = (struct pv_change){page, root, tick};
+}
+
+static void entry_changed(struct pv_domain *d, const struct pv_entry *where, uint64_t old,
+                          uint64_t now)
+{
+    uint64_t word = atomic_load(&d->seen[where->mfn]);
+    if (!word)
+        return;
+    d->tick++;
+    uint64_t page = pv_seen_linear(word) | (uint64_t)where->i << 12 | forget_what(old, now);
+    if (word & PV_SEEN_MANY) {
+        d->any_change = d->tick;
+    } else if (pv_seen_upper(word)) {
+        add(&d->upper, page, FRAME_NR, d->tick);
+    } else {
+        add(&d->lower, page, pv_seen_root(word), d->tick);
+        d->page[pv_seen_root(word)].stamp = d->tick;
+    }
+}
+
+static bool empty(const uint64_t *table)
+{
+    uint64_t all = 0;
+    for (unsigned i = 0; i < 512; i++)
+        all |= __atomic_load_n(&table[i], __ATOMIC_RELAXED);
+    return !(all & PTE_P);
+}
+
+/* What was cached from the tables below an entry of a higher level. Guests take their
+ * mappings away one by one before they take the tables: of those that are empty all is
+ * known. *left: tables that may still be looked at. */
+static void below_changed(struct pv_domain *d, unsigned level, uint64_t e, unsigned *left)
+{
+    const uint64_t *t = pv_frame_ptr(d, PTE_MFN(e));
+    uint64_t word = atomic_load(&d->seen[PTE_MFN(e)]);
+    if (level == 2) {
+        if (!word || empty(t))
+            return;
+        d->tick++;
+        if (word & PV_SEEN_MANY || pv_seen_upper(word))
+            d->any_change = d->tick;
+        else
+            d->page[pv_seen_root(word)].stamp = d->tick;
+        return;
+    }
+    for (unsigned i = 0; i < 512 && *left; i++) {
+        uint64_t below = __atomic_load_n(&t[i], __ATOMIC_RELAXED);
+        if (below & PTE_P && --*left)
+            below_changed(d, level - 1, below, left);
+    }
+}
+
 /* The engine notes what it caches before it reads the entry anew, so either its note is
  * seen here or it saw the change. */
 void pv_changed(struct pv_domain *d, const struct pv_entry *where, uint64_t old, uint64_t now)
 {
-    uint64_t word = where->level == 1 ? atomic_load(&d->seen[where->mfn]) : PV_SEEN_MANY;
-    if (!word || wider(old, now))
+    unsigned left = 64;
+    if (wider(old, now))
         return;
-    d->tick++;
-    if (word & PV_SEEN_MANY)
-        d->any_change = d->tick;
-    else if (pv_seen_upper(word))
-        d->change[d->changes++ % CHANGES] =
-            pv_seen_linear(word) | (uint64_t)where->i << 12 | forget_what(old, now);
-    else
-        d->page[pv_seen_root(word)].stamp = d->tick;
+    if (where->level == 1) {
+        entry_changed(d, where, old, now);
+        return;
+    }
+    below_changed(d, where->level, old, &left);
+    if (!left)
+        d->any_change = ++d->tick;
 }
 
 /* ---- forgetting ----------------------------------------------------------------------------- */
@@ -61,10 +115,12 @@ void pv_changed(struct pv_domain *d, const struct pv_entry *where, uint64_t old,
 static void is_flushed(struct pv_vcpu *v)
 {
     struct pv_domain *d = v->d;
-    for (unsigned i = 0; i < PV_SPACES; i++)
+    for (unsigned i = 0; i < PV_SPACES; i++) {
         v->space[i].synced = d->tick;
+        v->space[i].changes_seen = d->lower.n;
+    }
     v->synced = d->tick;
-    v->changes_seen = d->changes;
+    v->changes_seen = d->upper.n;
     atomic_store(&v->user_stale, false);
     v->space[v->in_space].user_mfn = v->user_mfn;
 }
@@ -75,39 +131,64 @@ void pv_flush(struct pv_vcpu *v)
     is_flushed(v);
 }
 
-static bool space_stale(const struct pv_domain *d, const struct pv_space *s)
+static void apply(struct pv_vcpu *v, const struct pv_change *change)
 {
-    return d->page[s->kernel_mfn].stamp > s->synced ||
-           (s->user_mfn != FRAME_NR && d->page[s->user_mfn].stamp > s->synced);
+    v->d->eng->flush_page(v->bc, change->page & ~(PAGE - 1),
+                          (enum pv_forget)(change->page & (PAGE - 1)));
 }
 
+/* Was the frame of its root for user mode something else since? */
+static bool user_gone(const struct pv_domain *d, const struct pv_space *s)
+{
+    return s->user_mfn != FRAME_NR && d->page[s->user_mfn].stamp > s->synced;
+}
+
+/* Forgets of the space's lower half what has changed, page by page. false: that is not known,
+ * or too much. */
+static bool space_follow(struct pv_vcpu *v, const struct pv_space *s)
+{
+    const struct pv_domain *d = v->d;
+    uint64_t stamp = d->page[s->kernel_mfn].stamp, last = 0;
+    if (user_gone(d, s))
+        return false;
+    if (stamp <= s->synced)
+        return true;
+    if (d->lower.n - s->changes_seen > CHANGES)
+        return false;
+    for (uint64_t n = s->changes_seen; n != d->lower.n; n++)
+        if (d->lower.at[n % CHANGES].root == s->kernel_mfn)
+            last = d->lower.at[n % CHANGES].tick;
+    if (last != stamp)
+        return false;
+    for (uint64_t n = s->changes_seen; n != d->lower.n; n++)
+        if (d->lower.at[n % CHANGES].root == s->kernel_mfn)
+            apply(v, &d->lower.at[n % CHANGES]);
+    return true;
+}
+
+/* fresh: what was remembered of its lower half is no longer true. */
 static void enter(struct pv_vcpu *v, bool fresh)
 {
     struct pv_space *s = &v->space[v->in_space];
     v->d->eng->space(v->bc, v->in_space, v->kernel_mfn, fresh);
     s->synced = v->d->tick;
+    s->changes_seen = v->d->lower.n;
     if (fresh) {
         s->user_mfn = v->user_mfn;
         atomic_store(&v->user_stale, false);
     }
 }
 
-/* In the low bits what is to be forgotten of the page. */
-static void change_apply(struct pv_vcpu *v, uint64_t change)
-{
-    v->d->eng->flush_page(v->bc, change & ~(PAGE - 1), (enum pv_forget)(change & (PAGE - 1)));
-}
-
 /* Of all spaces the upper half. */
 static void sync_upper(struct pv_vcpu *v)
 {
     struct pv_domain *d = v->d;
-    if (d->any_change > v->synced || d->changes - v->changes_seen > CHANGES) {
+    if (d->any_change > v->synced || d->upper.n - v->changes_seen > CHANGES) {
         pv_flush(v);
         return;
     }
-    for (; v->changes_seen != d->changes; v->changes_seen++)
-        change_apply(v, d->change[v->changes_seen % CHANGES]);
+    for (; v->changes_seen != d->upper.n; v->changes_seen++)
+        apply(v, &d->upper.at[v->changes_seen % CHANGES]);
 }
 
 void pv_sync(struct pv_vcpu *v)
@@ -116,8 +197,8 @@ void pv_sync(struct pv_vcpu *v)
     if (v->synced == v->d->tick)
         return;
     sync_upper(v);
-    if (s->kernel_mfn != FRAME_NR && space_stale(v->d, s))
-        enter(v, true);
+    if (s->kernel_mfn != FRAME_NR)
+        enter(v, !space_follow(v, s));
     v->synced = v->d->tick;
 }
 
@@ -202,7 +283,8 @@ static unsigned find(const struct pv_vcpu *v, uint64_t root)
 /* Two calls set the two roots, so what is remembered of user mode is looked at last. */
 void pv_space_user(struct pv_vcpu *v)
 {
-    atomic_store(&v->user_stale, v->space[v->in_space].user_mfn != v->user_mfn);
+    const struct pv_space *s = &v->space[v->in_space];
+    atomic_store(&v->user_stale, s->user_mfn != v->user_mfn || user_gone(v->d, s));
 }
 
 void pv_space_ready(struct pv_vcpu *v)
@@ -224,7 +306,7 @@ void pv_space_enter(struct pv_vcpu *v)
         pv_flush(v);
     v->in_space = find(v, v->kernel_mfn);
     struct pv_space *s = &v->space[v->in_space];
-    bool fresh = s->kernel_mfn != v->kernel_mfn || space_stale(d, s);
+    bool fresh = s->kernel_mfn != v->kernel_mfn || !space_follow(v, s);
     s->kernel_mfn = v->kernel_mfn;
     s->used = ++v->space_clock;
     enter(v, fresh);

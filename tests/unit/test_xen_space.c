@@ -11,6 +11,7 @@
 #define AT_L2      0x203u
 #define AT_L3      0x204u
 #define AT_L4      0x205u /* and a second root */
+#define AT_L1_NEXT 0x206u
 #define LOWER      0x7000000000ull
 #define LOWER_CODE (LOWER + PAGE)
 #define ENTRY      (PTE_P | PTE_U | PTE_A | PTE_D)
@@ -227,4 +228,98 @@ Test(xen_space, roots_that_come_back_still_know)
     }
     cr_expect_eq(walks(&r), before);
     vc_close(r.vm);
+}
+
+Test(xen_space, a_change_leaves_other_pages_known)
+{
+    struct rig r = two_roots();
+    cr_expect_eq(load(&r, LOWER), IN_A);
+    uint64_t other = load(&r, LOWER_CODE);
+    change(&r, LOWER, AT_B << 12 | ENTRY);
+    cr_assert_eq(rig_ext(&r, MMUEXT_TLB_FLUSH_LOCAL, 0), 0);
+    uint64_t before = walks(&r);
+    cr_expect_eq(load(&r, LOWER_CODE), other);
+    cr_expect_eq(walks(&r), before);
+    cr_expect_eq(load(&r, LOWER), IN_B);
+    cr_expect_eq(walks(&r), before + 1);
+    vc_close(r.vm);
+}
+
+/* More of them than are remembered one by one. */
+Test(xen_space, many_changes_are_all_known)
+{
+    const unsigned first = 2, end = 2 + CHANGES + 20;
+    struct rig r = two_roots();
+    for (unsigned i = first; i < end; i++)
+        cr_assert_eq(rig_update(&r, AT_L1 << 12 | i * 8, AT_A << 12 | ENTRY), 0);
+    for (unsigned i = first; i < end; i++)
+        cr_assert_eq(load(&r, LOWER + i * PAGE), IN_A);
+    for (unsigned i = first; i < end; i++)
+        cr_assert_eq(rig_update(&r, AT_L1 << 12 | i * 8, AT_B << 12 | ENTRY), 0);
+    cr_assert_eq(rig_ext(&r, MMUEXT_TLB_FLUSH_LOCAL, 0), 0);
+    for (unsigned i = first; i < end; i++)
+        cr_expect_eq(load(&r, LOWER + i * PAGE), IN_B, "page %u is where it was", i);
+    vc_close(r.vm);
+}
+
+/* Entries of levels 2 to 4 that go. */
+Test(xen_space, what_is_below_a_table_that_is_taken_out_is_gone)
+{
+    for (unsigned level = 2; level <= 4; level++) {
+        struct rig r = two_roots();
+        const uint64_t at[] = {[2] = AT_L2 << 12,
+                               [3] = AT_L3 << 12 | (LOWER >> 30 & 511) * 8,
+                               [4] = r.v->kernel_mfn << 12};
+        cr_expect_eq(load(&r, LOWER), IN_A);
+        cr_assert_eq(rig_update(&r, at[level], 0), 0);
+        cr_assert_eq(rig_ext(&r, MMUEXT_TLB_FLUSH_LOCAL, 0), 0);
+        step(&r, rig_va(CODE), LOWER, 0);
+        cr_expect_neq(r.d->eng->rip(r.v->bc), rig_va(CODE) + 3, "level %u: it is still there",
+                      level);
+        vc_close(r.vm);
+    }
+}
+
+/* Pages first, then their table, as guests do it. */
+Test(xen_space, a_table_that_goes_empty_leaves_other_pages_known)
+{
+    const uint64_t other = LOWER + (2u << 20);
+    struct rig r = two_roots();
+    table(&r, AT_L1_NEXT, 0, AT_B << 12 | ENTRY);
+    cr_assert_eq(rig_update(&r, AT_L2 << 12 | 8, AT_L1_NEXT << 12 | ENTRY), 0);
+    cr_expect_eq(load(&r, LOWER), IN_A);
+    change(&r, LOWER, 0);
+    change(&r, LOWER_CODE, 0);
+    cr_assert_eq(rig_ext(&r, MMUEXT_TLB_FLUSH_LOCAL, 0), 0);
+    cr_expect_eq(load(&r, other), IN_B);
+    uint64_t before = walks(&r);
+    cr_assert_eq(rig_update(&r, AT_L2 << 12, 0), 0);
+    cr_assert_eq(rig_ext(&r, MMUEXT_TLB_FLUSH_LOCAL, 0), 0);
+    cr_expect_eq(load(&r, other), IN_B);
+    cr_expect_eq(walks(&r), before);
+    vc_close(r.vm);
+}
+
+/* A root of user mode that was something else meanwhile, under the same root of the kernel's,
+ * whether the guest asked for a flush or not. */
+Test(xen_space, a_frame_that_is_a_users_root_again_is_another)
+{
+    for (unsigned flush = 0; flush < 2; flush++) {
+        struct rig r = two_roots();
+        cr_assert_eq(rig_ext(&r, MMUEXT_NEW_USER_BASEPTR, AT_L4), 0);
+        cr_expect_eq(user_load(&r, LOWER), IN_A);
+        cr_assert_eq(rig_ext(&r, MMUEXT_NEW_USER_BASEPTR, 0), 0);
+        cr_assert_eq(rig_ext(&r, MMUEXT_UNPIN_TABLE, AT_L4), 0);
+        *(uint64_t *)pv_frame_ptr(r.d, AT_L4) = 0;
+        cr_assert_eq(rig_ext(&r, MMUEXT_PIN_L4_TABLE, AT_L4), 0);
+        if (flush)
+            cr_assert_eq(rig_ext(&r, MMUEXT_TLB_FLUSH_LOCAL, 0), 0);
+        cr_assert_eq(rig_ext(&r, MMUEXT_NEW_USER_BASEPTR, AT_L4), 0);
+        r.v->kernel = false;
+        pv_space_ready(r.v);
+        r.d->eng->switch_mode(r.v->bc, false, r.v->user_mfn << 12);
+        step(&r, LOWER_CODE, LOWER, 0);
+        cr_expect_neq(r.d->eng->rip(r.v->bc), LOWER_CODE + 3, "it sees what the root has not");
+        vc_close(r.vm);
+    }
 }
