@@ -37,7 +37,7 @@ struct jcache_ent {
     struct block *block;
     const void *code; /* where translated code goes on */
 };
-#define JCACHE_BITS 15
+#define JCACHE_BITS 16
 #define INSN_MAX    15 /* bytes of an instruction */
 struct jcache {
     struct jcache_ent e[1u << JCACHE_BITS];

@@ -12,9 +12,9 @@
 #include "simd/thunk.h"
 #include "tlb.h"
 #include "../../base/err.h"
+#include "../../base/pages.h"
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 
 #define EMU_MAX_CPUS 64u
 #define EMU_FEATURES                                                                               \
@@ -172,12 +172,12 @@ static void emu_cpu_free(struct backend_cpu *bc)
     lockstep_detach(c);
     tlb_free(c);
     free(c->trans);
-    free(c->jcache);
+    pages_free(c->jcache, sizeof *c->jcache);
     free(c->decoded);
     free(c->unit);
     free(c->steps);
     free(c->slot_logs);
-    munmap(c, c->bytes);
+    pages_free(c, c->bytes);
 }
 
 /* The vCPU and what translated code needs. */
@@ -196,10 +196,9 @@ static int emu_cpu_new(struct backend_vm *bvm, vc_cpu *handle, unsigned index,
 {
     struct emu_vm *vm = (struct emu_vm *)bvm;
     size_t size = vm->jit ? JIT_SLOT_OFF(JIT_SLOTS, start) : sizeof(struct emu);
-    struct emu *c = mmap(NULL, size, PROT_READ | PROT_WRITE,
-                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    struct emu *c = pages_new(size);
 
-    if (c == MAP_FAILED)
+    if (!c)
         return err_set(VC_ENOMEM, "no host memory for a vCPU; close other programs");
     c->bytes = size;
     c->vm = vm;
@@ -209,7 +208,7 @@ static int emu_cpu_new(struct backend_vm *bvm, vc_cpu *handle, unsigned index,
     c->mail = mail;
     c->walk.phys_bits = vm->model->phys_bits;
     c->walk.gbpages = model_has(vm->model, F_PDPE1GB);
-    c->jcache = calloc(1, sizeof *c->jcache);
+    c->jcache = pages_new(sizeof *c->jcache);
     c->decoded = calloc(1, sizeof *c->decoded);
     c->steps = calloc(ZYDIS_MNEMONIC_MAX_VALUE + 1, sizeof *c->steps);
     if (!c->jcache || !c->decoded || !c->steps || jit_parts(c) || tlb_new(c)) {
