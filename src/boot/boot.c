@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * From an image's bytes to a loader. */
+#include "linux_setup.h"
 #include "loader.h"
 #include "../base/err.h"
 #include "../base/util.h"
 #include "payload.h"
-
-#define KERNEL_MAX (512ull << 20) /* unpacked */
 
 static int detect(const uint8_t *image, size_t len, uint32_t *kind)
 {

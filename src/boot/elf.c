@@ -177,6 +177,8 @@ static int parse(Elf *e, const uint8_t *image, size_t len, struct elf_image *elf
             return bad("a program header");
         if (ph.p_type == PT_LOAD)
             rc = add_segment(elf, image, len, i, &ph);
+        else if (ph.p_type == PT_INTERP)
+            elf->has_interp = true;
         else if (ph.p_type == PT_NOTE)
             rc = read_notes(e, elf, image, len, ph.p_offset, ph.p_filesz, ph.p_align);
     }

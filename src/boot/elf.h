@@ -21,6 +21,7 @@ struct elf_image {
     uint64_t e_entry; /* as the header says */
     unsigned nseg;
     struct elf_seg seg[ELF_SEGS_MAX]; /* loadable, not empty */
+    bool has_interp; /* a dynamic linker is to load it: an operating system's program */
     bool has_pvh;
     uint32_t pvh_entry; /* physical, 32-bit */
     unsigned nnotes;

@@ -30,11 +30,9 @@ int elf_load(struct loader *l);
 int flat_load(struct loader *l);
 
 /* Does it look like one? */
-bool linux_match(const uint8_t *image, size_t len);
 bool multiboot_match(const uint8_t *image, size_t len);
-
-/* The packed kernel inside a bzImage; VC_EFORMAT when there is none. */
-int linux_payload(const uint8_t *image, size_t len, const uint8_t **payload, size_t *payload_len);
+/* What is loaded of it, and its entry. VC_EFORMAT, VC_ENOTSUP. */
+int multiboot_parse(const uint8_t *image, size_t len, struct elf_image *elf);
 
 /* ---- placing (loader.c) ---------------------------------------------------------- */
 

@@ -101,7 +101,7 @@ static int check_flags(const struct header *h)
 }
 
 /* The load addresses of the header as an ELF image with one segment. */
-static int use_addresses(const struct loader *l, size_t at, const struct header *h,
+static int use_addresses(const uint8_t *image, size_t len, size_t at, const struct header *h,
                          struct elf_image *elf)
 {
     if (h->load_addr > h->header_addr || h->header_addr - h->load_addr > at)
@@ -110,7 +110,7 @@ static int use_addresses(const struct loader *l, size_t at, const struct header 
                        "at %#x",
                        at, h->header_addr, h->load_addr);
     size_t off = at - (h->header_addr - h->load_addr);
-    uint64_t filesz = l->len - off;
+    uint64_t filesz = len - off;
     if (h->load_end_addr) {
         if (h->load_end_addr < h->load_addr || h->load_end_addr - h->load_addr > filesz)
             return err_set(VC_EFORMAT,
@@ -133,11 +133,33 @@ static int use_addresses(const struct loader *l, size_t at, const struct header 
                                    .vaddr = h->load_addr,
                                    .memsz = memsz,
                                    .filesz = filesz,
-                                   .bytes = l->image + off};
+                                   .bytes = image + off};
     elf->entry = h->entry_addr;
     if (!elf_holds(elf, elf->entry))
         return err_set(VC_EFORMAT, "the multiboot entry %#x is not in the image", h->entry_addr);
     return 0;
+}
+
+int multiboot_parse(const uint8_t *image, size_t len, struct elf_image *elf)
+{
+    struct header h;
+    size_t at = find_header(image, len, &h);
+    if (at == SIZE_MAX)
+        return err_set(VC_EFORMAT, "the image has no multiboot header in its first %u bytes",
+                       HEADER_REACH);
+    int rc = check_flags(&h);
+    if (rc)
+        return rc;
+    if (h.flags & HAS_ADDRESSES)
+        rc = use_addresses(image, len, at, &h, elf);
+    else if (elf_match(image, len))
+        rc = elf_parse(image, len, elf);
+    else
+        rc = err_set(VC_EFORMAT, "the multiboot image is neither ELF nor says where to load it");
+    if (!rc && elf->entry > UINT32_MAX)
+        rc = err_set(VC_EFORMAT, "the multiboot entry %#llx is not a 32-bit address",
+                     (ull)elf->entry);
+    return rc;
 }
 
 static int put_start(struct loader *l, uint64_t at, uint64_t initrd)
@@ -177,26 +199,10 @@ static int put_start(struct loader *l, uint64_t at, uint64_t initrd)
 
 int multiboot_load(struct loader *l)
 {
-    struct header h;
     struct elf_image elf;
     struct state_tables tables;
     uint64_t start = 0, initrd = 0;
-    size_t at = find_header(l->image, l->len, &h);
-    if (at == SIZE_MAX)
-        return err_set(VC_EFORMAT, "the image has no multiboot header in its first %u bytes",
-                       HEADER_REACH);
-    int rc = check_flags(&h);
-    if (rc)
-        return rc;
-    if (h.flags & HAS_ADDRESSES)
-        rc = use_addresses(l, at, &h, &elf);
-    else if (elf_match(l->image, l->len))
-        rc = elf_parse(l->image, l->len, &elf);
-    else
-        rc = err_set(VC_EFORMAT, "the multiboot image is neither ELF nor says where to load it");
-    if (!rc && elf.entry > UINT32_MAX)
-        rc = err_set(VC_EFORMAT, "the multiboot entry %#llx is not a 32-bit address",
-                     (ull)elf.entry);
+    int rc = multiboot_parse(l->image, l->len, &elf);
     if (!rc)
         rc = loader_claim_elf(l, &elf);
     if (!rc)

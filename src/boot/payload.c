@@ -3,7 +3,7 @@
  * that every format works from one buffer into another and a lying stream ends
  * with the output buffer. */
 #include "payload.h"
-#include "loader.h"
+#include "linux_setup.h"
 #include "../base/err.h"
 #include "../base/pages.h"
 #include "../base/util.h"
@@ -120,24 +120,33 @@ static bool unpack_zstd(const uint8_t *in, size_t len, uint8_t *out, size_t out_
 }
 #endif
 
+/* What this build has no library for. */
+#ifndef HAVE_ZLIB
+#define unpack_gzip NULL
+#endif
+#ifndef HAVE_LZMA
+#define unpack_xz NULL
+#endif
+#ifndef HAVE_LZ4
+#define unpack_lz4 NULL
+#endif
+#ifndef HAVE_ZSTD
+#define unpack_zstd NULL
+#endif
+
 static const struct format {
     const char *name;
     uint8_t magic[6];
     uint8_t magic_len;
     unpack_fn *unpack;
 } formats[] = {
-#ifdef HAVE_ZLIB
     {"gzip", {0x1f, 0x8b}, 2, unpack_gzip},
-#endif
-#ifdef HAVE_LZMA
     {"xz", {0xfd, '7', 'z', 'X', 'Z', 0}, 6, unpack_xz},
-#endif
-#ifdef HAVE_LZ4
     {"LZ4", {0x02, 0x21, 0x4c, 0x18}, 4, unpack_lz4},
-#endif
-#ifdef HAVE_ZSTD
     {"zstd", {0x28, 0xb5, 0x2f, 0xfd}, 4, unpack_zstd},
-#endif
+    {"bzip2", {'B', 'Z', 'h'}, 3, NULL},
+    {"LZMA", {0x5d, 0, 0}, 3, NULL},
+    {"LZO", {0x89, 'L', 'Z', 'O', 0, 0x0d}, 6, NULL},
     {NULL, {0}, 0, NULL},
 };
 
@@ -149,16 +158,26 @@ static const struct format *find(const uint8_t *in, size_t len)
     return NULL;
 }
 
+const char *payload_format(const uint8_t *in, size_t len)
+{
+    const struct format *f = find(in, len);
+    return f ? f->name : NULL;
+}
+
 bool payload_known(const uint8_t *in, size_t len)
 {
-    return find(in, len) != NULL;
+    const struct format *f = find(in, len);
+    return f && f->unpack;
 }
 
 int payload_unpack(const uint8_t *in, size_t len, size_t cap, uint8_t **out, size_t *out_len)
 {
     const struct format *f = find(in, len);
-    if (!f)
-        return err_set(VC_ENOTSUP, "the kernel's payload is packed in an unknown format");
+    if (!f || !f->unpack)
+        return err_set(VC_ENOTSUP,
+                       "the kernel's payload is packed %s, which this library cannot "
+                       "unpack",
+                       f ? f->name : "in an unknown format");
     size_t size = get_le32(in + len - 4);
     if (size == 0 || size > cap)
         return err_set(VC_EFORMAT,

@@ -8,6 +8,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define KERNEL_MAX (512ull << 20) /* unpacked: more is no kernel */
+
+/* "gzip", "xz", "LZ4"...; NULL: by the first bytes it is none that kernels use. */
+const char *payload_format(const uint8_t *in, size_t len);
 /* Can this build unpack it? By the first bytes: gzip, xz, LZ4 (legacy frame),
  * zstd. */
 bool payload_known(const uint8_t *in, size_t len);

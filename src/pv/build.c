@@ -2,17 +2,17 @@
  * A domain's first memory: kernel, start_info, the pages for xenstore and console, page
  * tables, stack; behind them the initrd and the list of frames. In this order, from the
  * kernel's virtual base on, all of it mapped but the initrd. */
-#include "build.h"
+#include "domain.h"
 #include "../base/err.h"
 #include "../boot/loader.h"
 #include "../boot/payload.h"
+#include "../boot/xen_notes.h"
 #include <stdio.h>
 
 typedef unsigned long long ull;
 
-#define KERNEL_MAX (512ull << 20)
-#define ROUND_TO   (4ull << 20)   /* the mapped part ends at a multiple of this, */
-#define SLACK      (512ull << 10) /* at least so far behind the stack */
+#define ROUND_TO (4ull << 20)   /* the mapped part ends at a multiple of this, */
+#define SLACK    (512ull << 10) /* at least so far behind the stack */
 
 /* Frame numbers as the guest's. */
 struct plan {
@@ -46,35 +46,15 @@ static uint64_t tables_for(uint64_t va, uint64_t n)
     return count;
 }
 
-static int place_kernel(struct plan *p)
-{
-    for (unsigned i = 0; i < p->elf.nseg; i++) {
-        const struct elf_seg *s = &p->elf.seg[i];
-        uint64_t at = s->paddr - p->notes.paddr_offset;
-        if (s->paddr < p->notes.paddr_offset || at > KERNEL_MAX || s->memsz > KERNEL_MAX - at)
-            return err_set(VC_EFORMAT,
-                           "the kernel's segment at %#llx of %#llx bytes is too far "
-                           "from its base",
-                           (ull)s->paddr, (ull)s->memsz);
-        if (pages(at + s->memsz) > p->kernel_end)
-            p->kernel_end = pages(at + s->memsz);
-    }
-    if (p->notes.entry < p->notes.virt_base ||
-        p->notes.entry - p->notes.virt_base >= p->kernel_end * PAGE)
-        return err_set(VC_EFORMAT,
-                       "the kernel's entry %#llx is not in it: it is mapped from %#llx on",
-                       (ull)p->notes.entry, (ull)p->notes.virt_base);
-    return 0;
-}
-
 static int place(struct plan *p, const struct vc_boot_opts *o)
 {
     struct pv_domain *d = p->d;
     const uint64_t base = p->notes.virt_base;
-    int rc = place_kernel(p);
+    uint64_t at;
+    int rc = xen_notes_extent(&p->elf, &p->notes, &at);
     if (rc)
         return rc;
-    uint64_t at = p->kernel_end;
+    at = p->kernel_end = pages(at);
     p->initrd_len = pages(o->initrd_len);
     if (p->initrd_len && !p->notes.mod_start_pfn) {
         p->initrd = at;
@@ -279,7 +259,7 @@ static int build(struct plan *p, const uint8_t *kernel, size_t len, const struct
 {
     int rc = elf_parse(kernel, len, &p->elf);
     if (!rc)
-        rc = pv_notes_read(&p->elf, &p->notes);
+        rc = xen_notes_check_pv(&p->elf, &p->notes);
     if (!rc)
         rc = place(p, o);
     if (rc)

@@ -4,14 +4,6 @@
 #include "domain.h"
 #include "../mmu/guest.h"
 
-bool pv_va_allowed(uint64_t va)
-{
-    const uint64_t upper = 0xffff000000000000ull;
-    const uint64_t lo = upper | (uint64_t)HV_SLOT_FIRST << 39;
-    const uint64_t hi = upper | (HV_SLOT_LAST + 1ull) << 39;
-    return pv_canonical(va) && (va < lo || va >= hi);
-}
-
 /* A PVH guest has all addresses; the engine looks whether they are canonical. */
 static bool va_ok(const struct pv_vcpu *v, uint64_t va)
 {

@@ -6,6 +6,7 @@
 
 #include "pv.h"
 #include "../base/util.h"
+#include "../boot/xen_notes.h"
 #include <pthread.h>
 
 #define __XEN_INTERFACE_VERSION__ 0x00040e00
@@ -76,12 +77,10 @@ struct pv_changes {
 #define PTE_MFN(e) (((e)&PTE_FRAME) >> 12)
 
 /* The hypervisor's slots in a guest's L4 table. */
-#define HV_SLOT_FIRST 256u
-#define HV_SLOT_LAST  271u
-#define HV_SLOT_M2P   256u
-#define HV_SLOT_OWN   260u /* descriptor tables of the vCPUs */
-#define HV_OWN_BASE   0xffff820000000000ull
-#define HV_CPU_PAGES  32u /* 16 of the GDT, 16 of the LDT */
+#define HV_SLOT_M2P  256u
+#define HV_SLOT_OWN  260u /* descriptor tables of the vCPUs */
+#define HV_OWN_BASE  0xffff820000000000ull
+#define HV_CPU_PAGES 32u /* 16 of the GDT, 16 of the LDT */
 
 /* ---- event channels: evtchn.c ----------------------------------------------------------- */
 
@@ -375,7 +374,10 @@ static inline bool pv_canonical(uint64_t va)
 {
     return (int64_t)(va << 16) >> 16 == (int64_t)va;
 }
-bool pv_va_allowed(uint64_t va); /* canonical, and not the hypervisor's */
+static inline bool pv_va_allowed(uint64_t va) /* canonical, and not the hypervisor's */
+{
+    return xen_va_allowed(va);
+}
 
 /* privop.c */
 bool pv_privop(struct pv_vcpu *v);       /* #GP(0) of the kernel's: emulated? */
