@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * minivm - boots a kernel or runs a program on libvirtcore. */
+#include "inspect.h"
 #include "options.h"
 #include "run.h"
 #include <stdio.h>
@@ -57,6 +58,7 @@ int main(int argc, char **argv)
     case COMMAND_HELP: options_help(); return 0;
     case COMMAND_VERSION: printf("minivm %s\n", vc_version()); return 0;
     case COMMAND_PROBE: return probe();
+    case COMMAND_INSPECT: return inspect(o.image);
     default: return run(&o);
     }
 }

@@ -14,6 +14,8 @@ void options_help(void)
 {
     puts("Usage: minivm run --kernel FILE [OPTION]...   boot a kernel\n"
          "       minivm run [OPTION]... PROGRAM         run an ELF or flat program\n"
+         "       minivm inspect FILE                    which kinds of guest a kernel or a\n"
+         "                                              disk image can be, and why\n"
          "       minivm probe                           what each backend can do here\n"
          "\n"
          "  -k, --kernel FILE    bzImage, ELF with a PVH note, or multiboot kernel\n"
@@ -50,7 +52,8 @@ void options_help(void)
          "Exit status: 0 the guest powered off, 1 minivm or the engine failed, 2 wrong usage,\n"
          "3 the guest rebooted, 4 its kernel panicked, 5 triple fault, 124 timeout, 130 ended\n"
          "by Ctrl-A x, 128+N by signal N; a guest that writes V to the exit port 0xf4 ends\n"
-         "with 2V+1.");
+         "with 2V+1. inspect: 0 it can be a guest of some kind, 6 it cannot or that is not\n"
+         "known, 1 it cannot be read.");
 }
 
 static int wrong(const char *what, const char *value)
@@ -250,15 +253,20 @@ int options_parse(struct options *o, int argc, char **argv)
 
     const char *command = optind < argc ? argv[optind++] : NULL;
     if (!command)
-        return wrong("a command is missing: run or probe", NULL);
+        return wrong("a command is missing: run, inspect or probe", NULL);
     if (!strcmp(command, "help"))
         o->command = COMMAND_HELP;
     else if (!strcmp(command, "probe"))
         o->command = COMMAND_PROBE;
+    else if (!strcmp(command, "inspect"))
+        o->command = COMMAND_INSPECT;
     else if (strcmp(command, "run") != 0)
         return wrong("there is no such command", command);
 
-    if (o->command == COMMAND_RUN && optind < argc && !o->image)
+    if (o->command == COMMAND_INSPECT && o->image)
+        return wrong("inspect has no options, only a FILE", NULL);
+    bool takes_file = o->command == COMMAND_RUN || o->command == COMMAND_INSPECT;
+    if (takes_file && optind < argc && !o->image)
         o->image = argv[optind++];
     if (optind < argc)
         return wrong("one argument too many", argv[optind]);
@@ -268,6 +276,8 @@ int options_parse(struct options *o, int argc, char **argv)
         o->backend = "pv";
     if (o->virt < 0) /* backend pv is for PV guests, but raw code is none */
         o->virt = !strncmp(o->backend, "pv", 2) && !o->flat ? VC_VIRT_PV : VC_VIRT_HVM;
+    if (o->command == COMMAND_INSPECT && !o->image)
+        return wrong("what shall be looked at? FILE is missing", NULL);
     if (o->command == COMMAND_RUN && !o->image)
         return wrong("what shall run? --kernel FILE or PROGRAM is missing", NULL);
     return 0;

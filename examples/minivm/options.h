@@ -15,6 +15,7 @@ enum status {
     STATUS_RESET = 3,    /* the guest rebooted */
     STATUS_PANIC = 4,    /* the guest's kernel panicked */
     STATUS_SHUTDOWN = 5, /* triple fault */
+    STATUS_NONE = 6,     /* inspect: the image can be no kind of guest, as far as is known */
     STATUS_TIMEOUT = 124,
     STATUS_ESCAPE = 130, /* Ctrl-A x */
 };
@@ -22,12 +23,12 @@ enum status {
 #define DISKS_MAX 16u
 #define LINKS_MAX 8u
 
-enum command { COMMAND_RUN, COMMAND_PROBE, COMMAND_HELP, COMMAND_VERSION };
+enum command { COMMAND_RUN, COMMAND_PROBE, COMMAND_INSPECT, COMMAND_HELP, COMMAND_VERSION };
 
 struct options {
     enum command command;
     const char *backend;
-    const char *image; /* --kernel or PROGRAM */
+    const char *image; /* --kernel, PROGRAM, or what to inspect */
     const char *initrd;
     const char *append;
     uint64_t ram;

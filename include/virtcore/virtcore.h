@@ -10,6 +10,7 @@
 #include "cpu.h"
 #include "dev.h"
 #include "disk.h"
+#include "inspect.h"
 #include "pc.h"
 #include "sched.h"
 #include "vm.h"

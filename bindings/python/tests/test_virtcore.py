@@ -4,6 +4,7 @@ VC_TEST_BACKEND names, or the one that always works."""
 
 import os
 import pathlib
+import struct
 import subprocess
 import sys
 import tempfile
@@ -374,6 +375,46 @@ class TestCalls(Guest):
             return 0 if n == 0 else 1 + cpu.call(0x11A0, "i64(u32,i64)", 1, n - 1)
 
         self.assertEqual(self.c.call(0x11A0, "i64(u32,i64)", 1, 9), 9)
+
+
+class TestInspect(unittest.TestCase):
+    def test_kernel_of_bytes(self):
+        # A 64-bit ELF with one segment and a PVH entry's note, as small as it can be.
+        note = struct.pack("<III4sQ", 4, 8, 18, b"Xen", 0x100010)
+        ehdr = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\2\1\1", 2, 62, 1, 0x100000, 64, 0, 0,
+                           64, 56, 2, 64, 0, 0)
+        load = struct.pack("<IIQQQQQQ", 1, 5, 0, 0x100000, 0x100000, 64, 4096, 4096)
+        notes = struct.pack("<IIQQQQQQ", 4, 4, 176, 0, 0, len(note), len(note), 4)
+        report = virtcore.inspect(ehdr + load + notes + note)
+        self.assertIs(report.kind, virtcore.FileKind.KERNEL)
+        self.assertEqual((report.parts, len(report.kernels)), ((), 1))
+        kernel = report.kernels[0]
+        self.assertEqual((kernel.kind, kernel.pvh_entry, kernel.pv_entry),
+                         (virtcore.ImageKind.PVH, 0x100010, 0))
+        self.assertTrue(report.virt[virtcore.Virt.PVH])
+        self.assertFalse(report.virt[virtcore.Virt.PV])
+        self.assertIn("XEN_ELFNOTE_ENTRY", report.virt[virtcore.Virt.PV].reasons[0])
+
+    def test_disk_by_path(self):
+        disk = bytearray(1 << 20)
+        disk[446:462] = struct.pack("<B3xB3xII", 0x80, 0x83, 64, 128)
+        disk[510:512] = b"\x55\xaa"
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(disk)
+            file.flush()
+            report = virtcore.inspect(pathlib.Path(file.name))
+        self.assertIs(report.kind, virtcore.FileKind.DISK)
+        part = report.parts[0]
+        self.assertEqual((part.name, part.start, part.bytes, part.flags),
+                         ("(hd0,msdos1)", 32768, 65536, virtcore.PartFlag.ACTIVE))
+        self.assertIs(report.virt[virtcore.Virt.PV].answer, virtcore.Answer.UNKNOWN)
+
+    def test_failures(self):
+        with self.assertRaises(virtcore.VcError) as caught:
+            virtcore.inspect("/nowhere/at/all")
+        self.assertEqual(caught.exception.name, "VC_ENOENT")
+        with self.assertRaises(virtcore.VcError):
+            virtcore.inspect(b"")
 
 
 if __name__ == "__main__":

@@ -106,6 +106,33 @@ class NetOpts(Sized):
     _fields_ = [("size", c_size_t), ("link", c_char_p), ("mac", u8 * 6)]
 
 
+class InspectOpts(Sized):
+    _fields_ = [("size", c_size_t), ("path", c_char_p), ("bytes", c_char_p), ("len", c_size_t)]
+
+
+class ReportInfo(Sized):
+    _fields_ = [("size", c_size_t), ("bytes", u64), ("kind", u32), ("parts", u32),
+                ("kernels", u32), ("facts", u32), ("what", c_char_p)]
+
+
+class ReportVirt(Sized):
+    _fields_ = [("size", c_size_t), ("answer", u32), ("start", u32), ("startable", u32),
+                ("reasons", u32)]
+
+
+class ReportPart(Sized):
+    _fields_ = [("size", c_size_t), ("start", u64), ("bytes", u64), ("number", u32),
+                ("flags", u32), ("name", c_char_p), ("type", c_char_p), ("label", c_char_p),
+                ("fs", c_char_p)]
+
+
+class ReportKernel(Sized):
+    _fields_ = [("size", c_size_t), ("bytes", u64), ("kind", u32), ("flags", u32),
+                ("protocol", u32), ("facts", u32), ("entry", u64), ("pv_entry", u64),
+                ("pvh_entry", u64), ("name", c_char_p), ("version", c_char_p),
+                ("packed", c_char_p)]
+
+
 class Value(ct.Structure):
     _fields_ = [("v", ValueUnion), ("len", c_size_t)]
 
@@ -225,6 +252,14 @@ _PROTOTYPES: dict[str, tuple[object, list[object]]] = {
     "vc_inject_exception": (c_int, [_CPU, u8, u32, u64]),
     "vc_single_step": (c_int, [_CPU, c_int]),
     "vc_cpu_stats": (c_int, [_CPU, POINTER(Stats)]),
+    "vc_inspect": (c_void_p, [POINTER(InspectOpts)]),
+    "vc_report_free": (None, [c_void_p]),
+    "vc_report_info": (c_int, [c_void_p, POINTER(ReportInfo)]),
+    "vc_report_virt": (c_int, [c_void_p, u32, u32, POINTER(ReportVirt)]),
+    "vc_report_reason": (c_char_p, [c_void_p, u32, u32, u32]),
+    "vc_report_fact": (c_char_p, [c_void_p, u32, u32]),
+    "vc_report_part": (c_int, [c_void_p, u32, POINTER(ReportPart)]),
+    "vc_report_kernel": (c_int, [c_void_p, u32, POINTER(ReportKernel)]),
     "vc_sched_new": (_SCHED, [POINTER(SchedOpts)]),
     "vc_sched_free": (c_int, [_SCHED]),
     "vc_sched_set": (c_int, [_SCHED, _CPU, POINTER(SchedShare)]),
