@@ -75,11 +75,11 @@ static void judge_kernels(struct disk *d, unsigned virt)
             report_yes(r, v, VC_START_KERNEL, kv->startable && virt != VC_VIRT_HVM,
                        "by its kernel, taken out of the image: %s: %s", k->pub.name,
                        first_reason(k, virt));
+        else if (kv->answer == VC_ANSWER_UNKNOWN)
+            report_unknown(r, v, "%s: %s", k->pub.name, first_reason(k, virt));
         else if (!(k->pub.flags & VC_KERNEL_IN_GRUB) || virt == VC_VIRT_HVM)
             report_line(r, &v->reasons, "by its kernel not: %s: %s", k->pub.name,
                         first_reason(k, virt));
-        if (kv->answer == VC_ANSWER_UNKNOWN && v->answer == VC_ANSWER_NO)
-            v->answer = VC_ANSWER_UNKNOWN;
     }
 }
 
@@ -110,13 +110,10 @@ static void judge_rest(struct disk *d, unsigned virt)
     struct verdict *v = &r->virt[virt];
     if (!r->pub.kernels && virt != VC_VIRT_HVM)
         report_line(r, &v->reasons, "no kernel was found in the file systems that can be read");
-    for (uint32_t i = 0; i < r->pub.parts && v->answer != VC_ANSWER_YES; i++) {
-        const struct part *p = &r->parts[i];
-        if (!p->opaque)
-            continue;
-        v->answer = VC_ANSWER_UNKNOWN;
-        report_line(r, &v->reasons, "not all of %s was seen: %s", p->pub.name, p->opaque);
-    }
+    for (uint32_t i = 0; i < r->pub.parts; i++)
+        if (r->parts[i].opaque)
+            report_unknown(r, v, "not all of %s was seen: %s", r->parts[i].pub.name,
+                           r->parts[i].opaque);
 }
 
 void disk_judge(struct disk *d)

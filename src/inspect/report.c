@@ -114,6 +114,17 @@ void report_yes(struct vc_report *r, struct verdict *v, uint32_t start, bool sta
     v->startable = startable;
 }
 
+void report_unknown(struct vc_report *r, struct verdict *v, const char *fmt, ...)
+{
+    va_list ap;
+    if (v->answer == VC_ANSWER_YES)
+        return;
+    va_start(ap, fmt);
+    add_line(&v->reasons, format(r, fmt, ap), 0);
+    va_end(ap);
+    v->answer = VC_ANSWER_UNKNOWN;
+}
+
 struct part *report_part(struct vc_report *r, const struct view *v)
 {
     if (r->pub.parts == PARTS_MAX)

@@ -67,6 +67,10 @@ void report_line(struct vc_report *r, struct lines *to, const char *fmt, ...)
  * before all reasons why it cannot in other ways. */
 void report_yes(struct vc_report *r, struct verdict *v, uint32_t start, bool startable,
                 const char *fmt, ...) __attribute__((format(printf, 5, 6)));
+/* It may be one, but that could not be seen; such reasons come first. Nothing where it is known
+ * that it can be one. */
+void report_unknown(struct vc_report *r, struct verdict *v, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /* NULL when there are too many already, which is told once. */
 struct part *report_part(struct vc_report *r, const struct view *v);
