@@ -47,11 +47,12 @@ static const char *ext_name(const uint8_t *super)
     return get_le32(super + EXT_COMPAT) & EXT_HAS_JOURNAL ? "ext3" : "ext2";
 }
 
-static const char *by_magic(const struct view *v)
+/* Those at offsets from `from` to below `to`. */
+static const char *by_magic(const struct view *v, uint32_t from, uint32_t to)
 {
     for (unsigned i = 0; i < ARRAY_LEN(magics); i++) {
         uint8_t bytes[sizeof magics->bytes];
-        if (v->len >= magics[i].off + sizeof bytes &&
+        if (magics[i].off >= from && magics[i].off < to && v->len >= magics[i].off + sizeof bytes &&
             !view_read(v, magics[i].off, bytes, sizeof bytes) &&
             !memcmp(bytes, magics[i].bytes, magics[i].len))
             return magics[i].name;
@@ -66,7 +67,7 @@ const char *fs_probe(const struct view *v, const struct fs_ops **ops)
     *ops = NULL;
     if (view_read(v, 0, head, min_u64(v->len, sizeof head)))
         return NULL;
-    if ((name = by_magic(v)))
+    if ((name = by_magic(v, 0, EXT_SUPER)))
         return name;
     if ((name = ext_name(head + EXT_SUPER))) {
 #ifdef HAVE_EXT2FS
@@ -79,7 +80,8 @@ const char *fs_probe(const struct view *v, const struct fs_ops **ops)
         *ops = &fat_ops;
         return name;
     }
-    return NULL;
+    /* Last: far from the start, what was there before may have survived another mkfs. */
+    return by_magic(v, EXT_SUPER, UINT32_MAX);
 }
 
 int fs_open(struct fs *fs, const struct fs_ops *ops, const struct view *v)

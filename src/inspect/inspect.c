@@ -26,10 +26,7 @@ static const struct {
     {0, 8, "conectix", "VHD image", "convert it: qemu-img convert -O raw"},
     {0x40, 4, "\x7f\x10\xda\xbe", "VDI image", "convert it: qemu-img convert -O raw"},
     {0, 3, "\x1f\x8b\x08", "gzip file", "unpack it first"},
-    {0, 6,
-     "\xfd"
-     "7zXZ\0",
-     "xz file", "unpack it first"},
+    {0, 6, {'\xfd', '7', 'z', 'X', 'Z', 0}, "xz file", "unpack it first"},
     {0, 4, "\x28\xb5\x2f\xfd", "zstd file", "unpack it first"},
     {0, 3, "BZh", "bzip2 file", "unpack it first"},
 };

@@ -33,8 +33,7 @@ struct verdict {
 struct part {
     struct vc_report_part pub;
     struct view view;
-    const char
-        *opaque; /* why not all that it holds was seen: there may be kernels in it; or NULL */
+    const char *opaque; /* why not all was seen that may be a kernel; NULL: it was */
 };
 struct kernel {
     struct vc_report_kernel pub;
