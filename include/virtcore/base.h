@@ -51,6 +51,7 @@ extern "C" {
 typedef struct vc_vm vc_vm;
 typedef struct vc_cpu vc_cpu;
 typedef struct vc_dev vc_dev;
+typedef struct vc_pool vc_pool;
 
 /* The sentence of the first failure in the current chain of this thread. A
  * chain starts with the first failure after vc_errclear() or after a

@@ -5,6 +5,7 @@
 #ifndef VIRTCORE_H
 #define VIRTCORE_H
 
+#include "balloon.h"
 #include "base.h"
 #include "call.h"
 #include "cpu.h"

@@ -68,6 +68,9 @@ struct vc_vm_opts {
     /* With VC_OPT_PERF_MAP: a file of lines "address type name", as System.map and nm
      * have, or NULL; VC_ENOENT when it cannot be read. Translations are named after the symbol that they begin in. */
     const char *perf_symbols;
+    /* Its RAM is out of this (virtcore/balloon.h), which outlives the partition; NULL: out of
+     * none. */
+    vc_pool *pool;
 };
 
 /* A thread looks once a millisecond what each vCPU does: vc_stats.samples. */

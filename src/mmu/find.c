@@ -35,7 +35,21 @@ static const struct mem_hole *next_hole(const struct mem_map *map, uint64_t gpa)
     return lo < map->nholes ? &map->hole[lo] : NULL;
 }
 
-const struct mem_region *mem_find_run(const struct mem_map *map, uint64_t gpa, uint64_t *run)
+/* How many bytes from gpa on were not given back; what is behind the next `want` is not
+ * looked at, and counts as if it were. */
+static uint64_t not_given(const struct mem_region *r, uint64_t gpa, uint64_t want)
+{
+    uint64_t off = gpa - r->gpa, end = off + min_u64(want, r->len - off);
+    for (uint64_t page = off >> 12; page << 12 < end; page = (page | 63) + 1) {
+        uint64_t bits = atomic_load(&r->given->bit[page >> 6]) >> (page & 63);
+        if (bits)
+            return ((page + (unsigned)__builtin_ctzll(bits)) << 12) - off;
+    }
+    return r->len - off;
+}
+
+const struct mem_region *mem_find_run(const struct mem_map *map, uint64_t gpa, uint64_t want,
+                                      uint64_t *run)
 {
     const struct mem_region *r = mem_find_region(map, gpa);
     if (!r)
@@ -47,27 +61,32 @@ const struct mem_region *mem_find_run(const struct mem_map *map, uint64_t gpa, u
             return NULL;
         *run = min_u64(*run, h->gpa - gpa);
     }
+    if (r->given && atomic_load_explicit(&r->given->pages, memory_order_relaxed)) {
+        if (mem_is_given(r, gpa))
+            return NULL;
+        *run = min_u64(*run, not_given(r, gpa, want));
+    }
     return r;
 }
 
 const struct mem_region *mem_find(struct mem *mem, uint64_t gpa)
 {
     uint64_t run;
-    return mem_find_run(atomic_load_explicit(&mem->map, memory_order_acquire), gpa, &run);
+    return mem_find_run(atomic_load_explicit(&mem->map, memory_order_acquire), gpa, 1, &run);
 }
 
 bool mem_holds(struct mem *mem, uint64_t gpa, uint64_t len)
 {
     uint64_t run;
     const struct mem_map *map = atomic_load_explicit(&mem->map, memory_order_acquire);
-    return mem_find_run(map, gpa, &run) && run >= len;
+    return mem_find_run(map, gpa, len, &run) && run >= len;
 }
 
 void *mem_ptr(struct mem *mem, uint64_t gpa, size_t len)
 {
     uint64_t run;
     unsigned slot = mem_pin(mem);
-    const struct mem_region *r = mem_find_run(atomic_load(&mem->map), gpa, &run);
+    const struct mem_region *r = mem_find_run(atomic_load(&mem->map), gpa, len, &run);
     void *p = r && len <= run ? r->host + (gpa - r->gpa) : NULL;
     mem_unpin(mem, slot);
     atomic_store(&mem->lent, true);
@@ -87,6 +106,15 @@ bool mem_of_code_word(struct mem *mem, const _Atomic uint64_t *word, uint64_t *g
     return false;
 }
 
+/* Host memory that the guest gave back shall not come again by its neighbours. */
+static bool any_given(const struct mem_region *r, uint64_t chunk, uint64_t n)
+{
+    uint64_t end = min_u64(chunk + n, (r->len - 1) / (1ull << MEM_CHUNK_SHIFT) + 1), any = 0;
+    for (; chunk < end; chunk++)
+        any |= atomic_load_explicit(&r->given->bit[chunk], memory_order_relaxed);
+    return any;
+}
+
 void mem_populate(const struct mem_region *r, uint64_t chunk)
 {
     const uint64_t chunks = PAGES_HUGE >> MEM_CHUNK_SHIFT, first = chunk & ~(chunks - 1);
@@ -94,10 +122,11 @@ void mem_populate(const struct mem_region *r, uint64_t chunk)
     uint64_t all = ((1ull << chunks) - 1) << (first & 63);
     _Atomic uint64_t *word = &r->touched[chunk >> 6];
     /* An older host kernel does not know it: then pages come one by one. */
-    madvise(r->host + off, min_u64(1ull << MEM_CHUNK_SHIFT, r->len - off), MADV_POPULATE_WRITE);
+    if (!any_given(r, chunk, 1))
+        madvise(r->host + off, min_u64(1ull << MEM_CHUNK_SHIFT, r->len - off), MADV_POPULATE_WRITE);
     /* The second of its neighbourhood brings the others. */
     if (atomic_load_explicit(word, memory_order_relaxed) & all &&
-        r->len - (first << MEM_CHUNK_SHIFT) >= PAGES_HUGE &&
+        r->len - (first << MEM_CHUNK_SHIFT) >= PAGES_HUGE && !any_given(r, first, chunks) &&
         pages_join(r->host + (first << MEM_CHUNK_SHIFT)))
         bits = all;
     atomic_fetch_or_explicit(word, bits, memory_order_relaxed);

@@ -42,6 +42,7 @@ static void map_free(struct mem_map *map)
     free(map->gone_code);
     free(map->gone_dirty);
     free(map->gone_touched);
+    free(map->gone_given);
     free(map);
 }
 
@@ -50,6 +51,7 @@ static void bitmaps_free(struct mem_region *r)
     free(r->code);
     free(r->dirty);
     free(r->touched);
+    free(r->given);
 }
 
 static struct mem_map *map_now(struct mem *mem)
@@ -70,7 +72,7 @@ static void map_publish(struct mem *mem, struct mem_map *map)
  * They are short and never wait for the lock. A copy counts itself by the epoch's
  * parity before it loads the map, possibly with a stale epoch: so both parities
  * must drain once. */
-static void wait_readers(struct mem *mem)
+void mem_wait_readers(struct mem *mem)
 {
     for (int i = 0; i < 2; i++) {
         unsigned slot = atomic_fetch_add(&mem->epoch, 1) & 1;
@@ -88,7 +90,7 @@ void mem_reclaim(struct mem *mem, uint64_t gen)
     struct mem_map *dead = *at;
     *at = NULL;
     if (dead)
-        wait_readers(mem);
+        mem_wait_readers(mem);
     while (dead) {
         struct mem_map *next = dead->retired;
         map_free(dead);
@@ -175,6 +177,8 @@ void mem_fini(struct mem *mem)
         mem->retired = next;
     }
     slices_fini(&mem->free);
+    pool_give(mem->pool, mem->charged);
+    mem->charged = 0;
     if (mem->base)
         munmap(mem->base, mem->room);
     mem->base = NULL;
@@ -306,13 +310,29 @@ static int bitmaps_new(struct mem_region *r)
     r->code = calloc(pages, sizeof *r->code);
     if (r->prot & VC_MEM_LOG)
         r->dirty = calloc((pages + 63) / 64, sizeof *r->dirty);
-    if (!r->foreign)
+    if (!r->foreign) {
         r->touched = calloc((chunks + 63) / 64, sizeof *r->touched);
-    if (r->code && (r->dirty || !(r->prot & VC_MEM_LOG)) && (r->touched || r->foreign))
+        r->given = mem_given_new(r);
+    }
+    if (r->code && (r->dirty || !(r->prot & VC_MEM_LOG)) &&
+        (r->foreign || (r->touched && r->given)))
         return 0;
     bitmaps_free(r);
     return err_set(VC_ENOMEM, "the host has no memory for the bitmaps of %llu bytes of RAM",
                    (unsigned long long)r->len);
+}
+
+static int own_memory(struct mem *mem, struct mem_region *r)
+{
+    int rc = pool_ask(mem->pool, r->len);
+    if (rc)
+        return rc;
+    rc = slice_new(mem, r);
+    if (rc)
+        pool_give(mem->pool, r->len);
+    else
+        mem->charged += r->len;
+    return rc;
 }
 
 static int add_locked(struct mem *mem, uint64_t gpa, uint64_t len, uint32_t prot, void *host)
@@ -332,7 +352,7 @@ static int add_locked(struct mem *mem, uint64_t gpa, uint64_t len, uint32_t prot
         return rc;
     }
     if (!host) {
-        rc = slice_new(mem, &r);
+        rc = own_memory(mem, &r);
         if (rc) {
             bitmaps_free(&r);
             map_free(map);
@@ -380,11 +400,16 @@ static int del_locked(struct mem *mem, uint64_t gpa, uint64_t len)
     old->gone_code = r.code;
     old->gone_dirty = r.dirty;
     old->gone_touched = r.touched;
+    old->gone_given = r.given;
     /* After this no copy touches the memory, so that the embedder may free its
      * own and the slice may be used again. */
-    wait_readers(mem);
-    if (!r.foreign)
-        slice_free(mem, r.fd_off, r.len);
+    mem_wait_readers(mem);
+    if (!r.foreign) {
+        slice_free(mem, r.fd_off, len);
+        len -= atomic_load(&r.given->pages) * PAGE_SIZE_4K;
+        mem->charged -= len;
+        pool_give(mem->pool, len);
+    }
     return 0;
 }
 

@@ -10,10 +10,17 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stddef.h>
+#include "pool.h"
 #include "slice.h"
 
 #define MEM_GPA_MAX     (1ull << 46)
 #define MEM_REGIONS_MAX 8192u
+
+/* Pages that the guest gave back: nobody finds them, the host has their memory. */
+struct mem_given {
+    _Atomic uint64_t pages;
+    _Atomic uint64_t bit[]; /* one a page */
+};
 
 struct mem_region {
     uint64_t gpa, len;
@@ -27,6 +34,7 @@ struct mem_region {
     _Atomic uint64_t *dirty;
     /* One bit a chunk that has its host pages; NULL for foreign memory. */
     _Atomic uint64_t *touched;
+    struct mem_given *given; /* NULL for foreign memory */
 };
 
 /* A range that devices claim although RAM is mapped there; page-aligned. */
@@ -43,6 +51,7 @@ struct mem_map {
     struct mem_map *retired;
     uint64_t retired_gen;
     _Atomic uint64_t *gone_code, *gone_dirty, *gone_touched;
+    struct mem_given *gone_given;
 };
 
 struct mem {
@@ -54,6 +63,8 @@ struct mem {
     uint64_t room;
     struct slices free;     /* of the file */
     uint64_t mapped, quota; /* mapped counts the embedder's memory too */
+    struct vc_pool *pool;   /* own memory is out of it; or NULL */
+    uint64_t charged;       /* bytes of it */
     struct mem_map *retired;
     _Atomic uint64_t gen; /* counts the maps */
     /* Copies in flight, by the parity of `epoch` when they began. */
@@ -97,9 +108,10 @@ void mem_reclaim(struct mem *mem, uint64_t gen);
  * the pointer by mem_pin and mem_unpin, and hold it briefly. */
 const struct mem_region *mem_find(struct mem *mem, uint64_t gpa);
 /* The same in one map, and in *run how many bytes from there lie in the region and
- * in no hole. */
+ * in no hole, and were not given back (the last of the next `want` bytes only). */
 const struct mem_region *mem_find_region(const struct mem_map *map, uint64_t gpa); /* holes too */
-const struct mem_region *mem_find_run(const struct mem_map *map, uint64_t gpa, uint64_t *run);
+const struct mem_region *mem_find_run(const struct mem_map *map, uint64_t gpa, uint64_t want,
+                                      uint64_t *run);
 /* Do all these bytes lie in one region and in no hole? Called as mem_find is. */
 bool mem_holds(struct mem *mem, uint64_t gpa, uint64_t len);
 
@@ -160,6 +172,26 @@ static inline void mem_touch(const struct mem_region *r, uint64_t gpa)
 /* After a store of len bytes (within one page) through a host pointer: reports
  * it when it hit code. */
 void mem_stored(struct mem *mem, const struct mem_region *r, uint64_t gpa, size_t len);
+
+/* ---- pages that the guest gives back and takes again: given.c --------------------- */
+
+/* Nobody finds the page of own memory any more. false: there is none, or it was given. */
+bool mem_give(struct mem *mem, uint64_t gpa);
+/* When nobody uses pages that were given any more, by former translations: the host gets
+ * their memory, the pool has it back. */
+void mem_drop(struct mem *mem, const uint64_t *gpas, unsigned n);
+/* A page that was dropped is there again, all zeroes. false: the pool has no room. */
+bool mem_take(struct mem *mem, uint64_t gpa);
+/* All of them; VC_ELIMIT. No vCPU runs. */
+int mem_take_all(struct mem *mem);
+struct mem_given *mem_given_new(const struct mem_region *r); /* NULL: no memory */
+static inline bool mem_is_given(const struct mem_region *r, uint64_t gpa)
+{
+    uint64_t page = (gpa - r->gpa) >> 12;
+    return atomic_load_explicit(&r->given->bit[page >> 6], memory_order_relaxed) >> (page & 63) & 1;
+}
+/* With the lock: waits for copies that may have begun before. */
+void mem_wait_readers(struct mem *mem);
 
 int mem_dirty_fetch(struct mem *mem, uint64_t gpa, uint64_t len, void *bitmap, size_t bytes);
 

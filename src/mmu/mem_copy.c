@@ -42,7 +42,7 @@ static bool all_mapped(const struct mem_map *map, uint64_t gpa, uint64_t len)
 {
     while (len) {
         uint64_t run;
-        if (!mem_find_run(map, gpa, &run))
+        if (!mem_find_run(map, gpa, len, &run))
             return false;
         run = min_u64(run, len);
         gpa += run;
@@ -70,7 +70,7 @@ static bool transfer(struct mem *mem, uint64_t gpa, void *out, const void *in, u
     bool ok = all_mapped(map, gpa, len);
     for (uint64_t done = 0; ok && done < len;) {
         uint64_t run, at = gpa + done;
-        const struct mem_region *r = mem_find_run(map, at, &run);
+        const struct mem_region *r = mem_find_run(map, at, len - done, &run);
         run = min_u64(run, len - done);
         uint8_t *host = r->host + (at - r->gpa);
         if (in) {

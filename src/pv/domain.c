@@ -104,7 +104,9 @@ static int frames_make(struct pv_domain *d)
     d->seen = calloc(d->nmfn, sizeof *d->seen);
     if (!d->page || !d->seen)
         return err_set(VC_ENOMEM, "no host memory for the domain's frames");
-    d->npfn = d->frames = (h->ram_low + h->ram_high) >> 12;
+    d->npfn = d->free_from = (h->ram_low + h->ram_high) >> 12;
+    d->frames = d->limit = d->npfn;
+    d->target = d->npfn * PAGE;
     for (uint64_t pfn = 0; pfn < d->npfn; pfn++)
         d->page[pv_pfn_to_mfn(d, pfn)].refs = 1;
     for (uint64_t i = 0; i < SPECIAL_COUNT; i++)

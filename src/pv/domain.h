@@ -218,7 +218,10 @@ struct pv_domain {
     struct pv_page *page;
     uint64_t nmfn;               /* entries of page */
     uint64_t npfn;               /* frames of RAM, as the guest numbers them */
-    uint64_t frames;             /* of them, those that the guest has now */
+    _Atomic uint64_t frames;     /* of them, those that the guest has now; */
+    _Atomic uint64_t limit;      /* and may have */
+    _Atomic uint64_t target;     /* bytes that it was asked to have */
+    uint64_t free_from;          /* up to here none of RAM's frames is free */
     uint8_t *low, *high;         /* RAM */
     uint64_t hidden, hidden_len; /* the hypervisor's memory in the partition */
     uint8_t *hv;                 /* the same */
@@ -291,6 +294,12 @@ static inline uint64_t pv_pfn_to_mfn(const struct pv_domain *d, uint64_t pfn)
     return pfn < low ? pfn : pfn - low + (4ull << 18);
 }
 
+static inline uint64_t pv_mfn_to_pfn(const struct pv_domain *d, uint64_t mfn)
+{
+    uint64_t low = d->host.ram_low >> 12;
+    return mfn < low ? mfn : mfn - (4ull << 18) + low;
+}
+
 /* The guest's own, whether it has it now or gave it back. */
 static inline bool pv_ram_frame(const struct pv_domain *d, uint64_t mfn)
 {
@@ -318,6 +327,9 @@ int pv_frame_unpin(struct pv_domain *d, uint64_t mfn);
 int pv_entry_get(struct pv_domain *d, unsigned level, uint64_t *e);
 void pv_entry_put(struct pv_domain *d, unsigned level, uint64_t e);
 bool pv_desc_fix(uint64_t *desc); /* a descriptor a guest may have; sets its DPL */
+
+/* balloon.c: a frame of RAM that was given back is the guest's again; 0 or -XEN_ENOMEM. */
+int pv_frame_take(struct pv_domain *d, uint64_t mfn);
 
 /* An entry's place: in the table of that level in frame mfn, at index i. */
 struct pv_entry {
@@ -413,7 +425,7 @@ void pv_domain_crash(struct pv_vcpu *v, const char *why);
 
 hypercall_fn hc_mmu_update, hc_mmuext_op, hc_update_va_mapping;
 hypercall_fn hc_event_channel_op, hc_vcpu_op, hc_set_timer_op, hc_sched_op, hc_memory_op;
-hypercall_fn hc_hvm_op, hc_physmap_op;
+hypercall_fn hc_hvm_op, hc_physmap_op, hc_reservation;
 hypercall_fn hc_grant_table_op, hc_xen_version, hc_console_io, hc_physdev_op, hc_vm_assist;
 
 /* ---- events -------------------------------------------------------------------------------------
@@ -472,6 +484,7 @@ void pv_grants_move(struct pv_domain *d, unsigned frame, void *to);
 void pv_console_kick(void *d); /* the guest sent on the console's port */
 void pv_store_kick(void *d);   /* and on xenstore's */
 int pv_store_attach(struct pv_domain *d);
+int pv_store_target(struct pv_domain *d, uint64_t bytes); /* for the balloon driver */
 void pv_store_detach(struct pv_domain *d);
 void pv_hook_start(void *ctx, unsigned cpu);
 int pv_domain_build(struct pv_domain *d, const struct vc_boot_opts *opts); /* build.c */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What memory the guest has: the map, frames given back and taken again. */
+ * What memory the guest has: the map, and how much. */
 #include "domain.h"
 #include "../boot/layout.h"
 #include <xen/memory.h>
@@ -50,87 +50,16 @@ static long quantity(struct pv_vcpu *v, uint64_t at, uint64_t frames)
     return pv_own(id) ? (long)frames : -XEN_EPERM;
 }
 
-/* ---- ballooning ------------------------------------------------------------------------- */
-
-/* Only what nobody uses any more, translations that linger included. */
-static bool give_back(struct pv_domain *d, uint64_t mfn)
-{
-    if (!pv_frame_ok(d, mfn) || d->page[mfn].special || d->page[mfn].refs != 1)
-        return false;
-    d->page[mfn].refs = 0;
-    if (d->m2p)
-        d->m2p[mfn] = FRAME_NR;
-    d->frames--;
-    return true;
-}
-
-/* A frame that nobody has. A PVH guest says which. */
-static uint64_t free_frame(const struct pv_domain *d, uint64_t wanted)
-{
-    if (d->pvh)
-        return pv_ram_frame(d, wanted) && !d->page[wanted].refs ? wanted : FRAME_NR;
-    for (uint64_t pfn = 0; pfn < d->npfn; pfn++) {
-        uint64_t mfn = pv_pfn_to_mfn(d, pfn);
-        if (!d->page[mfn].refs)
-            return mfn;
-    }
-    return FRAME_NR;
-}
-
-static void take(struct pv_domain *d, uint64_t mfn, uint64_t pfn)
-{
-    d->page[mfn] = (struct pv_page){.refs = 1};
-    memset(pv_frame_ptr(d, mfn), 0, PAGE);
-    if (d->m2p)
-        d->m2p[mfn] = pfn;
-    d->frames++;
-}
-
-/* How many extents were done; the first that cannot be ends it. */
-static long reservation(struct pv_vcpu *v, unsigned cmd, uint64_t at)
-{
-    struct pv_domain *d = v->d;
-    struct xen_memory_reservation r;
-    uint64_t i = 0;
-    if (!pv_copy_from(v, &r, at, sizeof r))
-        return -XEN_EFAULT;
-    if (!pv_own(r.domid))
-        return -XEN_EPERM;
-    if (r.extent_order)
-        return 0; /* no contiguous frames are promised */
-    pv_lock(v);
-    for (; i < r.nr_extents && pv_spend(v); i++) {
-        uint64_t list = (uint64_t)(uintptr_t)r.extent_start.p + i * sizeof(xen_pfn_t), frame = 0;
-        if (cmd != XENMEM_increase_reservation && !pv_copy_from(v, &frame, list, sizeof frame))
-            break;
-        if (cmd == XENMEM_decrease_reservation) {
-            if (!give_back(d, frame))
-                break;
-            continue;
-        }
-        uint64_t mfn = free_frame(d, cmd == XENMEM_populate_physmap ? frame : FRAME_NR);
-        if (mfn == FRAME_NR)
-            break;
-        take(d, mfn, cmd == XENMEM_populate_physmap ? frame : FRAME_NR);
-        if (!pv_copy_to(v, list, &mfn, sizeof mfn))
-            break;
-    }
-    if (i && cmd == XENMEM_decrease_reservation)
-        pv_flush_everywhere(d);
-    pv_unlock(v);
-    return (long)i;
-}
-
 long hc_memory_op(struct pv_vcpu *v, const uint64_t a[6])
 {
     unsigned cmd = (uint32_t)a[0] & 0x3f;
     switch (cmd) {
     case XENMEM_increase_reservation:
     case XENMEM_decrease_reservation:
-    case XENMEM_populate_physmap: return reservation(v, cmd, a[1]);
+    case XENMEM_populate_physmap: return hc_reservation(v, a);
     case XENMEM_maximum_ram_page: return (long)(v->d->special - 1);
     case XENMEM_current_reservation: return quantity(v, a[1], v->d->frames);
-    case XENMEM_maximum_reservation: return quantity(v, a[1], v->d->npfn);
+    case XENMEM_maximum_reservation: return quantity(v, a[1], atomic_load(&v->d->limit));
     case XENMEM_machphys_mapping: return v->d->pvh ? -XEN_ENOSYS : machphys_mapping(v, a[1]);
     case XENMEM_add_to_physmap:
     case XENMEM_remove_from_physmap: return hc_physmap_op(v, a);

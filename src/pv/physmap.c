@@ -35,11 +35,8 @@ static void forget(struct pv_domain *d, unsigned which)
 
 static int hold_ram(struct pv_domain *d, uint64_t gfn)
 {
-    if (!d->page[gfn].refs) { /* given back before */
-        d->page[gfn] = (struct pv_page){.refs = 1};
-        d->frames++;
-    }
-    return pv_frame_get_type(d, gfn, TYPE_WRITABLE);
+    int rc = d->page[gfn].refs ? 0 : pv_frame_take(d, gfn);
+    return rc ? rc : pv_frame_get_type(d, gfn, TYPE_WRITABLE);
 }
 
 /* Each change costs the host the former memory map until the guest is gone. */

@@ -55,6 +55,16 @@ void pv_cpu_gone(struct pv_domain *d, unsigned cpu);
  * vCPU's thread. */
 void pv_cpu_waits(struct pv_domain *d, unsigned cpu, bool waits);
 
+/* ---- memory (balloon.c). Any thread. --------------------------------------------------- */
+
+struct pv_memory { /* bytes; those of struct vc_balloon_info */
+    uint64_t most, now, limit, target;
+};
+void pv_memory(const struct pv_domain *d, struct pv_memory *m);
+/* Multiples of the page size; at most `most`. */
+void pv_memory_limit(struct pv_domain *d, uint64_t bytes);
+int pv_memory_target(struct pv_domain *d, uint64_t bytes);
+
 /* ---- the console (console.c). Any thread. ------------------------------------------ */
 
 /* How many bytes the guest's ring took. */

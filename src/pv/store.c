@@ -5,8 +5,9 @@
 #include "xenstore/xenstore.h"
 #include <stdio.h>
 
-#define HOME "/local/domain/1"
-#define UUID "00000000-0000-0000-0000-000000000001"
+#define HOME   "/local/domain/1"
+#define TARGET HOME "/memory/target"
+#define UUID   "00000000-0000-0000-0000-000000000001"
 
 static void notify(void *ud)
 {
@@ -99,7 +100,7 @@ static int put_nodes(struct pv_domain *d, struct xs *xs)
     if (!rc)
         rc = put_num(xs, HOME "/memory/static-max", d->npfn * (PAGE / 1024));
     if (!rc)
-        rc = put_num(xs, HOME "/memory/target", d->npfn * (PAGE / 1024));
+        rc = put_num(xs, TARGET, d->target / 1024);
     if (!rc)
         rc = put_num(xs, HOME "/console/ring-ref", d->console_mfn);
     if (!rc)
@@ -109,6 +110,13 @@ static int put_nodes(struct pv_domain *d, struct xs *xs)
     if (!rc)
         rc = put_num(xs, HOME "/store/port", d->store_port);
     return rc;
+}
+
+int pv_store_target(struct pv_domain *d, uint64_t bytes)
+{
+    return put_num(d->host.xs, TARGET, bytes / 1024)
+               ? err_set(VC_ENOMEM, "no host memory for the guest's target in the xenstore")
+               : 0;
 }
 
 int pv_store_attach(struct pv_domain *d)

@@ -111,6 +111,21 @@ void vm_pv_waits(struct vc_vm *vm, unsigned cpu, bool waits)
         pv_cpu_waits(vm->pv, cpu, waits);
 }
 
+void vm_pv_memory(struct vc_vm *vm, struct pv_memory *m)
+{
+    pv_memory(vm->pv, m);
+}
+
+void vm_pv_memory_limit(struct vc_vm *vm, uint64_t bytes)
+{
+    pv_memory_limit(vm->pv, bytes);
+}
+
+int vm_pv_memory_target(struct vc_vm *vm, uint64_t bytes)
+{
+    return pv_memory_target(vm->pv, bytes);
+}
+
 void vm_pv_down(struct vc_vm *vm)
 {
     pv_console_down(vm->pv);
@@ -158,6 +173,22 @@ void vm_pv_cpu_gone(struct vc_vm *vm, unsigned cpu)
 void vm_pv_waits(struct vc_vm *vm, unsigned cpu, bool waits)
 {
     (void)vm, (void)cpu, (void)waits;
+}
+
+void vm_pv_memory(struct vc_vm *vm, struct pv_memory *m)
+{
+    (void)vm, (void)m;
+}
+
+void vm_pv_memory_limit(struct vc_vm *vm, uint64_t bytes)
+{
+    (void)vm, (void)bytes;
+}
+
+int vm_pv_memory_target(struct vc_vm *vm, uint64_t bytes)
+{
+    (void)vm, (void)bytes;
+    return VC_ENOTSUP;
 }
 
 void vm_pv_down(struct vc_vm *vm)

@@ -360,11 +360,13 @@ static int boot_pvh(struct vc_vm *vm, struct vc_boot_opts *o)
 static int boot_any(struct vc_vm *vm, struct vc_boot_opts *o)
 {
     struct boot_ram ram = {0};
-    int rc = vm->bare ? acpi_write(&vm->mem, vm->pc_opts.cpus) : 0;
     vm_pv_free(vm);
-    vm->bare = false;
+    int rc = mem_take_all(&vm->mem);
+    if (!rc && vm->bare)
+        rc = acpi_write(&vm->mem, vm->pc_opts.cpus);
     if (rc)
         return rc;
+    vm->bare = false;
     switch (o->virt) {
     case VC_VIRT_PV: return vm_pv_boot(vm, o);
     case VC_VIRT_PVH: return boot_pvh(vm, o);

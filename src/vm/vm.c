@@ -168,6 +168,7 @@ static void vm_fini(struct vc_vm *vm)
     if (vm->bus)
         bus_free(vm->bus);
     mem_fini(&vm->mem);
+    pool_leave(vm->mem.pool);
     hcalls_free(vm);
     pthread_cond_destroy(&vm->hcall_idle);
     pthread_mutex_destroy(&vm->bind_lock);
@@ -214,6 +215,8 @@ vc_vm *vc_open(const char *backend, const struct vc_vm_opts *opts)
         free(vm);
         return NULL;
     }
+    vm->mem.pool = o.pool;
+    pool_join(o.pool);
     if (vm_init(vm) || (any ? engine_auto(vm) : engine_try(vm, be))) {
         vm_fini(vm);
         return NULL;

@@ -214,6 +214,11 @@ void vm_pv_free(struct vc_vm *vm);
 void vm_pv_cpu_gone(struct vc_vm *vm, unsigned cpu);
 /* It wants to run, but it is not its turn. */
 void vm_pv_waits(struct vc_vm *vm, unsigned cpu, bool waits);
+/* What it has of its memory, and what it may have: pv.h. */
+struct pv_memory;
+void vm_pv_memory(struct vc_vm *vm, struct pv_memory *m);
+void vm_pv_memory_limit(struct vc_vm *vm, uint64_t bytes);
+int vm_pv_memory_target(struct vc_vm *vm, uint64_t bytes);
 void vm_pv_down(struct vc_vm *vm);
 void vm_pv_resume(struct vc_vm *vm);
 long vm_pv_serial_in(struct vc_vm *vm, const void *bytes, size_t n);

@@ -142,6 +142,24 @@ class TestVirt(unittest.TestCase):
                 self.assertEqual(caught.exception.name, "VC_EFORMAT")
 
 
+class TestPool(unittest.TestCase):
+    def test_partitions_share_one(self):
+        with virtcore.Pool(1 << 20) as pool:
+            with Vm(BACKEND, pool=pool) as a, Vm(BACKEND, pool=pool) as b:
+                a.map(0, 0xC0000)
+                with self.assertRaises(virtcore.VcError) as caught:
+                    b.map(0, 0x80000)
+                self.assertEqual(caught.exception.name, "VC_ELIMIT")
+                a.unmap(0, 0xC0000)
+                b.map(0, 0x80000)
+                self.assertEqual(pool.info(), virtcore.PoolInfo(1 << 20, 0x80000, 2))
+                with self.assertRaises(virtcore.VcError):
+                    pool.close()
+                with self.assertRaises(virtcore.VcError):
+                    a.balloon_target(4096)  # it has no guest
+            self.assertEqual(pool.info(), virtcore.PoolInfo(1 << 20, 0, 0))
+
+
 class TestScheduler(Guest):
     def test_turns(self):
         first = min(os.sched_getaffinity(0))

@@ -13,6 +13,7 @@ from ._cpu import FETCH, READ, USER, WRITE, Cpu, Doing, Exit, ExitKind, Mode, Po
 from ._errors import VcError
 from ._inspect import (Answer, FileKind, Kernel, KernelFlag, Part, PartFlag, Report, Start,
                        Verdict, inspect)
+from ._pool import Balloon, Pool, PoolInfo
 from ._sched import Scheduler, Time
 from ._vm import (FEAT_BUDGET_INSNS, FEAT_BUDGET_NS, FEAT_DIRTY_LOG, FEAT_HW, FEAT_SINGLE_STEP,
                   FEAT_SMP, MEM_EXEC, MEM_LOG, MEM_READ, MEM_ROM, MEM_RWX, MEM_WRITE, Access,
@@ -24,8 +25,8 @@ __version__ = version()
 __all__ = [
     "Answer", "FileKind", "Kernel", "KernelFlag", "Part", "PartFlag", "Report", "Start",
     "Verdict", "inspect",
-    "Access", "Binding", "Cpu", "Doing", "Engine", "Exit", "ExitKind", "ImageKind", "Info",
-    "IrqChip", "Mode", "Power", "Probe", "Reg",
+    "Access", "Balloon", "Binding", "Cpu", "Doing", "Engine", "Exit", "ExitKind", "ImageKind", "Info",
+    "IrqChip", "Mode", "Pool", "PoolInfo", "Power", "Probe", "Reg",
     "Scheduler", "Space", "Stats", "Time", "Trap", "VcError", "Virt", "Vm", "backends", "elf_symbol", "probe", "version",
     "ADDR", "BUF", "CBUF", "CSTR", "F32", "F64", "I8", "I16", "I32", "I64", "OBUF", "U8", "U16",
     "U32", "U64",

@@ -38,7 +38,7 @@ OPT_SAMPLE = 1
 class VmOpts(Sized):
     _fields_ = [("size", c_size_t), ("mem_quota", u64), ("max_cpus", u32), ("cpu_model", c_char_p),
                 ("log", LogFn), ("log_ud", c_void_p), ("log_level", c_int), ("engine", u32),
-                ("flags", u32), ("perf_symbols", c_char_p)]
+                ("flags", u32), ("perf_symbols", c_char_p), ("pool", c_void_p)]
 
 
 class VmInfo(Sized):
@@ -194,7 +194,15 @@ class SchedTime(Sized):
     _fields_ = [("size", c_size_t), ("ran_ns", u64), ("waited_ns", u64), ("turns", u64)]
 
 
-_VM = _CPU = _SCHED = c_void_p
+class PoolInfo(Sized):
+    _fields_ = [("size", c_size_t), ("bytes", u64), ("taken", u64), ("partitions", u32)]
+
+
+class BalloonInfo(Sized):
+    _fields_ = [("size", c_size_t), ("ram", u64), ("now", u64), ("target", u64), ("limit", u64)]
+
+
+_VM = _CPU = _SCHED = _POOL = c_void_p
 _PROTOTYPES: dict[str, tuple[object, list[object]]] = {
     "vc_errmsg": (c_char_p, []),
     "vc_errcode": (c_int, []),
@@ -232,6 +240,13 @@ _PROTOTYPES: dict[str, tuple[object, list[object]]] = {
     "vc_serial_wait": (c_int, [_VM, c_int]),
     "vc_boot": (c_int, [_VM, POINTER(BootOpts)]),
     "vc_resume": (c_int, [_VM]),
+    "vc_pool_new": (_POOL, [u64]),
+    "vc_pool_free": (c_int, [_POOL]),
+    "vc_pool_resize": (c_int, [_POOL, u64]),
+    "vc_pool_info": (c_int, [_POOL, POINTER(PoolInfo)]),
+    "vc_balloon_target": (c_int, [_VM, u64]),
+    "vc_balloon_limit": (c_int, [_VM, u64]),
+    "vc_balloon_info": (c_int, [_VM, POINTER(BalloonInfo)]),
     "vc_cpu_new": (_CPU, [_VM, c_int, u64]),
     "vc_cpu_free": (c_int, [_CPU]),
     "vc_cpu_reset": (c_int, [_CPU, c_int, u64]),

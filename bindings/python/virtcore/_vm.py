@@ -13,6 +13,7 @@ from . import _call, _lib
 from ._cpu import Cpu, Mode
 from ._errors import ECALLBACK, check, last_error
 from ._lib import lib
+from ._pool import Balloon, Pool
 
 MEM_READ, MEM_WRITE, MEM_EXEC, MEM_LOG = 1, 2, 4, 256
 MEM_RWX = MEM_READ | MEM_WRITE | MEM_EXEC
@@ -156,11 +157,13 @@ class Vm:
     log:     called with (level, line).
     engine:  how "emu" runs code.
     sample:  look once a millisecond what each vCPU does: Cpu.stats().samples.
+    pool:    what its RAM is out of; close the partition first.
     """
 
     def __init__(self, backend: str = "auto", *, mem_quota: int = 0, max_cpus: int = 0,
                  cpu_model: str | None = None, log: Callable[[int, str], None] | None = None,
-                 log_level: int = 2, engine: Engine = Engine.AUTO, sample: bool = False) -> None:
+                 log_level: int = 2, engine: Engine = Engine.AUTO, sample: bool = False,
+                 pool: Pool | None = None) -> None:
         self._handle: int | None = None
         self._cpus: dict[int, Cpu] = {}
         self._raised: dict[int | None, BaseException] = {}
@@ -170,6 +173,9 @@ class Vm:
 
         opts = _lib.VmOpts(mem_quota=mem_quota, max_cpus=max_cpus, log_level=log_level,
                            engine=engine, flags=_lib.OPT_SAMPLE if sample else 0)
+        if pool is not None:
+            opts.pool = pool._handle
+            self._keep["pool"] = pool
         if cpu_model is not None:
             opts.cpu_model = cpu_model.encode()
         if log is not None:
@@ -396,6 +402,20 @@ class Vm:
         opts = _lib.BootOpts(kind=kind, virt=virt, kernel=kernel, kernel_len=len(kernel), initrd=initrd,
                              initrd_len=len(initrd or b""), cmdline=cmdline.encode())
         check(lib.vc_boot(self._handle, opts))
+
+    def balloon(self) -> Balloon:
+        """How much of its RAM a guest of Xen's has, and may have."""
+        raw = _lib.BalloonInfo()
+        check(lib.vc_balloon_info(self._handle, raw))
+        return Balloon(raw.ram, raw.now, raw.target, raw.limit)
+
+    def balloon_target(self, size: int) -> None:
+        """Asks the guest's balloon driver to have so many bytes; returns at once."""
+        check(lib.vc_balloon_target(self._handle, size))
+
+    def balloon_limit(self, size: int) -> None:
+        """The guest gets no more than that from now on; what it has it keeps."""
+        check(lib.vc_balloon_limit(self._handle, size))
 
     def resume(self) -> None:
         """Lets a guest go on that suspended itself (Power.SUSPEND)."""
