@@ -4,7 +4,10 @@
 #include "base/pages.h"
 #include "base/util.h"
 #include <criterion/criterion.h>
+#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 Test(pages, zeroes_where_asked)
 {
@@ -22,6 +25,26 @@ Test(pages, zeroes_where_asked)
     cr_assert_null(pages_new(SIZE_MAX));
     cr_assert_null(pages_new(SIZE_MAX / 2));
     pages_free(NULL, 5);
+}
+
+/* A host that has no huge page to give says so; what the memory holds stays either way. */
+Test(pages, joined_pages_hold_what_they_held)
+{
+    const size_t len = 2 * PAGES_HUGE;
+    uint8_t *p =
+        mmap(NULL, len + PAGES_HUGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    cr_assert_neq(p, MAP_FAILED);
+    uint8_t *at = p + (-(uintptr_t)p & (PAGES_HUGE - 1));
+    for (size_t i = 0; i < PAGES_HUGE; i += 3 * 4096)
+        at[i] = (uint8_t)(i >> 12 | 1);
+    errno = 0;
+    bool joined = pages_join(at);
+    printf("the host %s them\n", joined ? "joined" : "did not join");
+    cr_expect_eq(errno, 0);
+    cr_expect_not(pages_join(at + 4096), "not at a multiple of 2 MiB");
+    for (size_t i = 0; i < PAGES_HUGE; i += 4096)
+        cr_assert_eq(at[i], i % (3 * 4096) ? 0 : (uint8_t)(i >> 12 | 1));
+    munmap(p, len + PAGES_HUGE);
 }
 
 #define N 3000
