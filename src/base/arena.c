@@ -71,7 +71,7 @@ static bool grow(struct arena *a)
         return false;
     *p = (struct piece){a->pieces, a->next_len};
     a->pieces = p;
-    a->at = (uint8_t *)p + ((sizeof *p + GRAIN - 1) & ~(size_t)(GRAIN - 1));
+    a->at = (uint8_t *)p + ((sizeof *p + CACHE_LINE - 1) & ~(size_t)(CACHE_LINE - 1));
     a->end = (uint8_t *)p + a->next_len;
     if (a->next_len < PIECE_MAX)
         a->next_len *= 2;

@@ -13,7 +13,8 @@ struct arena;
 
 struct arena *arena_new(void);
 void arena_delete(struct arena *a); /* with all that is in it */
-/* Not cleared; aligned to 16. NULL: no memory, or too large. */
+/* Not cleared; aligned to 16, and multiples of a cache line to one. NULL: no memory, or too
+ * large. */
 void *arena_alloc(struct arena *a, size_t size);
 void arena_free(struct arena *a, void *p, size_t size);
 /* Bytes taken from the host's pieces so far. What was freed is used again for

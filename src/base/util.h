@@ -17,6 +17,7 @@
 #define PAGE_SIZE_4K 4096ull
 #define PAGE_MASK_4K (~4095ull)
 #define SIZE_2M      (1ull << 21)
+#define CACHE_LINE   64u /* the host's */
 #define PAGE_MASK_2M (~(SIZE_2M - 1))
 
 /* Built with the address or the thread sanitizer. */

@@ -30,11 +30,13 @@ Test(pages, zeroes_where_asked)
 /* A host that has no huge page to give says so; what the memory holds stays either way. */
 Test(pages, joined_pages_hold_what_they_held)
 {
-    const size_t len = 2 * PAGES_HUGE;
-    uint8_t *p =
-        mmap(NULL, len + PAGES_HUGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    const size_t room = 2 * PAGES_HUGE;
+    uint8_t *p = mmap(NULL, room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     cr_assert_neq(p, MAP_FAILED);
     uint8_t *at = p + (-(uintptr_t)p & (PAGES_HUGE - 1));
+    at =
+        mmap(at, PAGES_HUGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    cr_assert_neq(at, MAP_FAILED);
     for (size_t i = 0; i < PAGES_HUGE; i += 3 * 4096)
         at[i] = (uint8_t)(i >> 12 | 1);
     errno = 0;
@@ -44,7 +46,7 @@ Test(pages, joined_pages_hold_what_they_held)
     cr_expect_not(pages_join(at + 4096), "not at a multiple of 2 MiB");
     for (size_t i = 0; i < PAGES_HUGE; i += 4096)
         cr_assert_eq(at[i], i % (3 * 4096) ? 0 : (uint8_t)(i >> 12 | 1));
-    munmap(p, len + PAGES_HUGE);
+    munmap(p, room);
 }
 
 #define N 3000

@@ -3,10 +3,13 @@
 #include "trans.h"
 #include <stdlib.h>
 
-/* Pieces of chunks, which the block owns. */
+/* Pieces of chunks, which the block owns. Large ones, sites, begin lines of the host's cache:
+ * what a page check that fails reads of them is one. */
 void *trans_own(struct trans *t, size_t size)
 {
+    size_t unaligned = size < CACHE_LINE ? 15 : CACHE_LINE - 1;
     size = (size + 15) & ~(size_t)15;
+    t->chunk_left &= ~unaligned;
     if (t->chunk_left < size) {
         struct jit_chunk *k = jit_chunk_new(t->jit);
         if (!k) {
@@ -15,7 +18,7 @@ void *trans_own(struct trans *t, size_t size)
         }
         k->next = t->owned;
         t->owned = k;
-        t->chunk_left = OWN_CHUNK - sizeof *k;
+        t->chunk_left = (OWN_CHUNK - sizeof *k) & ~unaligned;
     }
     void *p = (uint8_t *)t->owned + OWN_CHUNK - t->chunk_left;
     t->chunk_left -= size;

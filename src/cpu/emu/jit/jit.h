@@ -129,7 +129,7 @@ struct jit_link {
     uint8_t *disp;
 };
 
-#define OWN_CHUNK 1024u /* bytes: seven sites */
+#define OWN_CHUNK 1024u /* bytes: seven sites, and some links */
 struct jit_chunk {
     struct jit_chunk *next;
     uint64_t pad;

@@ -6,7 +6,7 @@
 #include "jit.h"
 
 #define SITE_OFF(field) ((uint8_t)offsetof(struct jit_site, field))
-_Static_assert(offsetof(struct jit_site, op) < 128 && TLB_R == 0 && TLB_W == 1 &&
+_Static_assert(offsetof(struct jit_site, op) <= CACHE_LINE && TLB_R == 0 && TLB_W == 1 &&
                    offsetof(struct tlb_set, e) == 0 && sizeof(struct jit_slot) == 64 &&
                    offsetof(struct jit_site, seg) == offsetof(struct jit_site, align) + 1,
                "what emit_refill counts on");
