@@ -85,8 +85,7 @@ static int hidden_make(struct pv_domain *d)
     if (d->pvh)
         return 0; /* no tables of the hypervisor's in its own */
     d->m2p = (uint64_t *)(d->hv + MiB2);
-    for (uint64_t i = 0; i < m2p_len / 8; i++)
-        d->m2p[i] = FRAME_NR;
+    memset(d->m2p, 0xff, m2p_len); /* all of them FRAME_NR */
     put_gdt(d);
     put_tables(d, m2p_len);
     memset(d->shared->evtchn_mask, 0xff, sizeof d->shared->evtchn_mask);

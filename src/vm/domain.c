@@ -69,7 +69,7 @@ static int check(struct vc_vm *vm, struct pv_host *host)
 static int made(struct vc_vm *vm, struct pv_domain *d)
 {
     vm->pv = d;
-    vm_map_changed(vm);
+    vm_map_renew(vm);
     int rc = d ? vm_attached_join(vm) : vc_errcode();
     if (rc)
         vm_pv_free(vm);
@@ -97,7 +97,7 @@ void vm_pv_free(struct vc_vm *vm)
     vm_attached_leave(vm);
     pv_free(vm->pv);
     vm->pv = NULL;
-    vm_map_changed(vm);
+    vm_map_renew(vm);
 }
 
 void vm_pv_cpu_gone(struct vc_vm *vm, unsigned cpu)

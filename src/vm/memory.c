@@ -22,7 +22,7 @@ static bool is_private(struct vc_vm *vm, uint64_t gpa)
 }
 
 /* With the partition paused: engines take the new map, then the old ones go. */
-static int changed(struct vc_vm *vm)
+int vm_map_renew(struct vc_vm *vm)
 {
     uint64_t gen = mem_gen(&vm->mem);
     int rc = vm_map_changed(vm);
@@ -44,10 +44,10 @@ static int map_region(vc_vm *vm, uint64_t gpa, uint64_t len, uint32_t prot, void
     else
         rc = mem_add(&vm->mem, gpa, len, prot, host);
     if (!rc) {
-        rc = changed(vm);
+        rc = vm_map_renew(vm);
         if (rc) {
             mem_del(&vm->mem, gpa, len);
-            changed(vm);
+            vm_map_renew(vm);
         }
     }
     vm_resume(vm);
@@ -87,7 +87,7 @@ int vc_unmap(vc_vm *vm, uint64_t gpa, uint64_t len)
     else
         rc = mem_del(&vm->mem, gpa, len);
     if (!rc)
-        changed(vm);
+        vm_map_renew(vm);
     vm_resume(vm);
     return rc;
 }

@@ -135,6 +135,7 @@ void vm_resume(struct vc_vm *vm);
 /* Opens the engine anew after env changed; no vCPU may exist. */
 int vm_reopen(struct vc_vm *vm);
 int vm_map_changed(struct vc_vm *vm); /* a code: the map goes back */
+int vm_map_renew(struct vc_vm *vm);   /* and former maps are freed; VM paused: memory.c */
 void vm_log(void *vm, int level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* memory.c */

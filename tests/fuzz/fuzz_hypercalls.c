@@ -315,7 +315,7 @@ static void run(struct fuzz *f)
 /* ---- what must hold ------------------------------------------------------------------------- */
 
 /* The hypervisor's tables, without the bits that walks set. */
-static uint64_t sum(const uint64_t *t, size_t words)
+AUDIT uint64_t sum(const uint64_t *t, size_t words)
 {
     uint64_t s = 0;
     for (size_t i = 0; i < words; i++)
@@ -323,7 +323,7 @@ static uint64_t sum(const uint64_t *t, size_t words)
     return s;
 }
 
-static void sums(const struct fuzz *f, uint64_t out[2])
+AUDIT void sums(const struct fuzz *f, uint64_t out[2])
 {
     const struct pv_domain *d = f->d;
     const uint8_t *hv = d->hv;
@@ -331,7 +331,7 @@ static void sums(const struct fuzz *f, uint64_t out[2])
     out[1] = sum((const uint64_t *)(hv + ((d->own_l3 << 12) - d->hidden)), 1024);
 }
 
-static void check(const struct fuzz *f)
+AUDIT void check(const struct fuzz *f)
 {
     const char *wrong = xen_audit(f->d);
     uint64_t now[2];
@@ -422,5 +422,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         check(&f);
         revive(&f);
     }
+    /* All is freed with the input that made it, or the fuzzer would look for leaks each time. */
+    vm_pv_free(f.vm);
     return 0;
 }
