@@ -60,7 +60,9 @@ struct vc_net_opts {
      *   tap,ifname=NAME                  a tap device of the host
      *   stream,path=PATH                 a Unix stream socket that listens: frames after
      *                                    their length in 32 bits, big-endian
-     *   dgram,local=PATH,remote=PATH     Unix datagram sockets, a frame each */
+     *   dgram,local=PATH,remote=PATH     Unix datagram sockets, a frame each; the remote
+     *                                    one may come later, and again; the local one is
+     *                                    removed with the link */
     const char *link;
     uint8_t mac[6]; /* the guest's; all zero: 00:16:3e:00:00:N, N its number */
 };

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -159,20 +160,35 @@ static struct net *open_stream(const char *options)
     return net_fd(fd, NET_FD_STREAM);
 }
 
+/* A socket of that name that nobody holds any more: who had it did not come to its end. */
+static bool left_behind(const struct sockaddr_un *name)
+{
+    struct stat st;
+    if (lstat(name->sun_path, &st) || !S_ISSOCK(st.st_mode))
+        return false;
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    bool left = fd >= 0 && connect(fd, (const struct sockaddr *)name, sizeof *name) &&
+                errno == ECONNREFUSED;
+    if (fd >= 0)
+        close(fd);
+    return left;
+}
+
 static struct net *open_dgram(const char *options)
 {
     struct sockaddr_un here = {0}, there = {0};
     if (!unix_path(options, "local", &here) || !unix_path(options, "remote", &there))
         return NULL;
+    if (left_behind(&here))
+        unlink(here.sun_path);
     int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || bind(fd, (struct sockaddr *)&here, sizeof here) ||
-        connect(fd, (struct sockaddr *)&there, sizeof there)) {
-        host_error("dgram", there.sun_path);
+    if (fd < 0 || bind(fd, (struct sockaddr *)&here, sizeof here)) {
+        host_error("dgram", here.sun_path);
         if (fd >= 0)
             close(fd);
         return NULL;
     }
-    return net_fd(fd, NET_FD_FRAMES);
+    return net_fd_named(fd, &here, &there);
 }
 
 struct net *net_open(const char *spec)

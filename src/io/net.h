@@ -51,11 +51,16 @@ void net_send(struct net *n, const uint8_t *frame, size_t len, const struct net_
  *   tap,ifname=NAME          a tap device of the host
  *   stream,path=PATH         a Unix stream socket that listens: frames after their
  *                            length in 32 bits, big-endian
- *   dgram,local=PATH,remote=PATH     Unix datagram sockets, a frame each */
+ *   dgram,local=PATH,remote=PATH     Unix datagram sockets, a frame each; the remote one
+ *                            may come later, or again */
 struct net *net_open(const char *spec);
 /* The same over a file descriptor, which is the link's then. */
 enum net_fd_kind { NET_FD_FRAMES, NET_FD_STREAM };
 struct net *net_fd(int fd, enum net_fd_kind kind);
+/* Over a Unix datagram socket that is bound to `here`, and sends to whoever is `there` at
+ * the time. The name goes with the link. */
+struct sockaddr_un;
+struct net *net_fd_named(int fd, const struct sockaddr_un *here, const struct sockaddr_un *there);
 /* The options behind "user". */
 struct net *net_user(const char *options);
 

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #define HEAD 4u /* a stream's length */
@@ -22,6 +23,7 @@ struct link {
     int fd, stop;
     enum net_fd_kind kind;
     bool socket, started;
+    struct sockaddr_un here, there; /* of datagrams by name; without a path: of none */
     pthread_t thread;
     pthread_mutex_t lock;               /* of what follows */
     uint8_t tail[HEAD + NET_FRAME_MAX]; /* of a frame that a stream took in part */
@@ -42,8 +44,13 @@ static void wake(struct link *l)
 /* Bytes written now; -1: the link is gone. */
 static ssize_t put(struct link *l, const void *data, size_t len)
 {
-    ssize_t n =
-        l->socket ? send(l->fd, data, len, MSG_NOSIGNAL | MSG_DONTWAIT) : write(l->fd, data, len);
+    const int flags = MSG_NOSIGNAL | MSG_DONTWAIT;
+    ssize_t n;
+    /* A name is looked up each time: who has it may come later, or be another one. */
+    if (l->there.sun_path[0])
+        n = sendto(l->fd, data, len, flags, (struct sockaddr *)&l->there, sizeof l->there);
+    else
+        n = l->socket ? send(l->fd, data, len, flags) : write(l->fd, data, len);
     if (n >= 0)
         return n;
     /* A datagram's reader may come yet; a frame that is refused is lost. */
@@ -160,19 +167,26 @@ static void link_free(void *ud)
     if (l->stop >= 0)
         close(l->stop);
     close(l->fd);
+    if (l->here.sun_path[0])
+        unlink(l->here.sun_path);
     pthread_mutex_destroy(&l->lock);
     free(l);
 }
 
-struct net *net_fd(int fd, enum net_fd_kind kind)
+static struct net *link_new(int fd, enum net_fd_kind kind, const struct sockaddr_un *here,
+                            const struct sockaddr_un *there)
 {
     static const struct net_ops ops = {link_send, link_free};
     struct link *l = calloc(1, sizeof *l);
     if (!l) {
         close(fd);
+        if (here)
+            unlink(here->sun_path);
         err_set(VC_ENOMEM, "no memory for a network link");
         return NULL;
     }
+    if (here)
+        l->here = *here, l->there = *there;
     int type;
     socklen_t len = sizeof type;
     l->fd = fd;
@@ -196,4 +210,14 @@ struct net *net_fd(int fd, enum net_fd_kind kind)
         return NULL;
     }
     return n;
+}
+
+struct net *net_fd(int fd, enum net_fd_kind kind)
+{
+    return link_new(fd, kind, NULL, NULL);
+}
+
+struct net *net_fd_named(int fd, const struct sockaddr_un *here, const struct sockaddr_un *there)
+{
+    return link_new(fd, NET_FD_FRAMES, here, there);
 }

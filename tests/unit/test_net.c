@@ -170,28 +170,74 @@ Test(net, descriptions)
     net_free(NULL);
 }
 
+static int bound(const char *path)
+{
+    struct sockaddr_un to = {.sun_family = AF_UNIX};
+    snprintf(to.sun_path, sizeof to.sun_path, "%s", path);
+    int s = socket(AF_UNIX, SOCK_DGRAM, 0);
+    cr_assert_eq(bind(s, (struct sockaddr *)&to, sizeof to), 0);
+    return s;
+}
+
+/* In any order, and again after either went. */
 Test(net, unix_datagrams_by_name)
 {
     char a[64], b[64], spec[160];
     snprintf(a, sizeof a, "/tmp/virtcore-net-a-%d", (int)getpid());
     snprintf(b, sizeof b, "/tmp/virtcore-net-b-%d", (int)getpid());
-    struct sockaddr_un to = {.sun_family = AF_UNIX};
-    snprintf(to.sun_path, sizeof to.sun_path, "%s", b);
-    int s = socket(AF_UNIX, SOCK_DGRAM, 0);
-    cr_assert_eq(bind(s, (struct sockaddr *)&to, sizeof to), 0);
     snprintf(spec, sizeof spec, "dgram,local=%s,remote=%s", a, b);
+    close(bound(a)); /* its name is left behind */
     struct net *n = net_open(spec);
     cr_assert_not_null(n, "%s", vc_errmsg());
     uint8_t frame[64] = {9}, in[100];
-    net_send(n, frame, sizeof frame, NULL);
-    cr_expect_eq(recv(s, in, sizeof in, 0), 64);
+    net_send(n, frame, sizeof frame, NULL); /* to nobody */
+    for (unsigned round = 0; round < 3; round++) {
+        int s = bound(b);
+        frame[1] = (uint8_t)round;
+        net_send(n, frame, sizeof frame, NULL);
+        cr_expect_eq(recv(s, in, sizeof in, MSG_DONTWAIT), 64);
+        cr_expect_eq(in[1], round);
+        close(s);
+        unlink(b);
+        net_send(n, frame, sizeof frame, NULL);
+    }
     err_begin();
     cr_expect_null(net_open(spec));
     cr_expect_eq(vc_errcode(), VC_EBUSY);
     net_free(n);
-    close(s);
+    cr_expect_neq(access(a, F_OK), 0, "its name stays");
+    FILE *f = fopen(a, "w"); /* something else of that name */
+    cr_assert(f && !fclose(f));
+    cr_expect_null(net_open(spec));
+    cr_expect_eq(access(a, F_OK), 0, "a file that is no socket is gone");
     unlink(a);
-    unlink(b);
+}
+
+/* Two links that name each other, the second made when the first was there already. */
+Test(net, unix_datagrams_to_and_fro)
+{
+    char a[64], b[64], spec[160];
+    snprintf(a, sizeof a, "/tmp/virtcore-net-c-%d", (int)getpid());
+    snprintf(b, sizeof b, "/tmp/virtcore-net-d-%d", (int)getpid());
+    snprintf(spec, sizeof spec, "dgram,local=%s,remote=%s", a, b);
+    struct net *x = net_open(spec);
+    snprintf(spec, sizeof spec, "dgram,local=%s,remote=%s", b, a);
+    for (unsigned round = 0; round < 2; round++) {
+        uint8_t frame[64] = {9};
+        struct net *y = net_open(spec);
+        cr_assert(x && y, "%s", vc_errmsg());
+        no_device();
+        net_listen(x, on_frame, &dev);
+        net_send(y, frame, sizeof frame, NULL);
+        cr_expect(got(1), "no frame came");
+        net_listen(x, NULL, NULL);
+        no_device();
+        net_listen(y, on_frame, &dev);
+        net_send(x, frame, sizeof frame, NULL);
+        cr_expect(got(1), "no frame came");
+        net_free(y);
+    }
+    net_free(x);
 }
 
 /* ---- in hardware's place ------------------------------------------------------------------- */
