@@ -64,7 +64,9 @@ struct vc_net_opts {
      *                                    one may come later, and again; the local one is
      *                                    removed with the link */
     const char *link;
-    uint8_t mac[6]; /* the guest's; all zero: 00:16:3e:00:00:N, N its number */
+    /* The guest's. All zero: 00:16:3e:00:00:N of a `user` link, 00:16:3e:X:Y:N of others,
+     * N its number, X and Y a hash of `link`: guests with the same link need one each. */
+    uint8_t mac[6];
 };
 
 /* Adds a network link. Its number, from 0 on, or: VC_EINVAL (link, or a mac that is a

@@ -207,3 +207,16 @@ struct net *net_open(const char *spec)
             spec);
     return NULL;
 }
+
+void net_default_mac(const char *spec, unsigned nr, uint8_t mac[6])
+{
+    uint32_t hash = 0;
+    if (strcmp(spec, "user") && strncmp(spec, "user,", 5)) {
+        hash = 2166136261u; /* FNV-1a */
+        for (const char *p = spec; *p; p++)
+            hash = (hash ^ (uint8_t)*p) * 16777619u;
+        hash ^= hash >> 16;
+    }
+    memcpy(mac, (const uint8_t[]){0, 0x16, 0x3e, (uint8_t)(hash >> 8), (uint8_t)hash, (uint8_t)nr},
+           6);
+}

@@ -64,4 +64,8 @@ struct net *net_fd_named(int fd, const struct sockaddr_un *here, const struct so
 /* The options behind "user". */
 struct net *net_user(const char *options);
 
+/* The address of a guest's link that got none, number `nr` of its machine. Where others may
+ * be on the wire it hangs on the description, which is rarely theirs. */
+void net_default_mac(const char *spec, unsigned nr, uint8_t mac[6]);
+
 #endif

@@ -89,8 +89,9 @@ void vm_attached_free(struct vc_vm *vm)
 
 /* ---- adding ------------------------------------------------------------------------------ */
 
-/* Takes what was made, at the list's end. Its number, or a code: then it is gone. */
-static int add(struct vc_vm *vm, struct vm_attached *made)
+/* Takes what was made, at the list's end. Its number, or a code: then it is gone. link: how
+ * one was described. */
+static int add(struct vc_vm *vm, struct vm_attached *made, const char *link)
 {
     struct vm_attached **at = &vm->attached, *a;
     unsigned nr = 0;
@@ -99,7 +100,7 @@ static int add(struct vc_vm *vm, struct vm_attached *made)
     made->nr = nr;
     if (!made->disk &&
         !(made->mac[0] | made->mac[1] | made->mac[2] | made->mac[3] | made->mac[4] | made->mac[5]))
-        memcpy(made->mac, (const uint8_t[]){0, 0x16, 0x3e, 0, 0, (uint8_t)nr}, 6);
+        net_default_mac(link, nr, made->mac);
     a = malloc(sizeof *a);
     if (!a) {
         if (made->disk)
@@ -156,7 +157,7 @@ static int disk_add(struct vc_vm *vm, const struct vc_disk_opts *o, const struct
     if (rc)
         return rc;
     struct vm_attached a = {.disk = disk_open(o, ops), .free = ops->free, .ud = o->ud};
-    return a.disk ? add(vm, &a) : vc_errcode();
+    return a.disk ? add(vm, &a, NULL) : vc_errcode();
 }
 
 int vc_disk_add(vc_vm *vm, const struct vc_disk_opts *opts)
@@ -188,7 +189,7 @@ static int net_add(struct vc_vm *vm, const struct vc_net_opts *o)
         return err_set(VC_EINVAL, "the address %02x:... is a group's", o->mac[0]);
     struct vm_attached a = {.link = net_open(o->link)};
     memcpy(a.mac, o->mac, sizeof a.mac);
-    return a.link ? add(vm, &a) : vc_errcode();
+    return a.link ? add(vm, &a, o->link) : vc_errcode();
 }
 
 int vc_net_add(vc_vm *vm, const struct vc_net_opts *opts)

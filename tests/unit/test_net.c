@@ -240,6 +240,20 @@ Test(net, unix_datagrams_to_and_fro)
     net_free(x);
 }
 
+/* Machines on one wire have another each; it is the same one each time. */
+Test(net, addresses)
+{
+    uint8_t a[6], b[6], again[6], user[6];
+    net_default_mac("tap,ifname=tap0", 0, a);
+    net_default_mac("tap,ifname=tap1", 0, b);
+    net_default_mac("tap,ifname=tap0", 0, again);
+    net_default_mac("user,restrict", 3, user);
+    cr_expect_arr_eq(user, ((uint8_t[]){0, 0x16, 0x3e, 0, 0, 3}), 6);
+    cr_expect_arr_eq(a, again, 6);
+    cr_expect_neq(memcmp(a, b, 6), 0);
+    cr_expect_arr_eq(a, user, 3);
+}
+
 /* ---- in hardware's place ------------------------------------------------------------------- */
 
 static void grab(void *ud, const uint8_t *frame, size_t len)
