@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Is there a KVM that works? Without the library: a VM, a vCPU, and two instructions of
- * a guest: a port write, and the end. */
+ * a guest: a port write, and the end. "tsc" instead says how fast the time-stamp counter
+ * is, in kHz. */
 #include <fcntl.h>
 #include <linux/kvm.h>
 #include <stdint.h>
@@ -8,6 +9,8 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <time.h>
+#include <x86intrin.h>
 
 #define PAGE 4096
 #define PORT 0x10
@@ -18,8 +21,26 @@ static int fail(const char *what)
     return 1;
 }
 
-int main(void)
+static double now_ms(void)
 {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
+}
+
+static int tsc_khz(void)
+{
+    double ms = now_ms();
+    uint64_t ticks = __rdtsc();
+    nanosleep(&(struct timespec){.tv_nsec = 200 * 1000 * 1000}, NULL);
+    printf("%.0f\n", (double)(__rdtsc() - ticks) / (now_ms() - ms));
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1 && !strcmp(argv[1], "tsc"))
+        return tsc_khz();
     static const uint8_t code[] = {
         0xb0, 42,   /* mov al, 42 */
         0xe6, PORT, /* out PORT, al */

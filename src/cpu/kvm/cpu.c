@@ -45,6 +45,7 @@ static int make(struct kvm_vm *vm, unsigned index, struct kvm_cpu **out)
     int rc = kvm_dirty_cpu(c);
     if (!rc)
         rc = kvm_regs_load(c);
+    kvm_tsc_rate(c);
     if (!rc)
         rc = kvm_tsc_start(c);
     if (rc)

@@ -175,6 +175,7 @@ int kvm_msr_host(struct kvm_cpu *c, bool set, uint32_t index, uint64_t *value);
 int kvm_msr_reset(struct kvm_cpu *c);
 int kvm_msr_filter(struct kvm_vm *vm);
 void kvm_msr_exit(struct kvm_cpu *c); /* KVM_EXIT_X86_RDMSR, WRMSR */
+void kvm_tsc_rate(struct kvm_cpu *c);
 int kvm_tsc_start(struct kvm_cpu *c);
 /* The deadline of a local APIC in the kernel, in the host's ticks; 0: none. */
 int kvm_deadline(struct kvm_cpu *c, bool set, uint64_t *host);

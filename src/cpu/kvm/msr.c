@@ -75,6 +75,16 @@ static int offset_set(struct kvm_cpu *c, uint64_t offset)
     return 0;
 }
 
+/* As fast as the host's. A KVM that was loaded before its kernel had measured the counter for
+ * good, without hardware to scale it, asks every vCPU for the frequency of then, cannot give it
+ * and leaves a scale of 0: the counter that it knows of stands still, and a local APIC's deadline
+ * of a millisecond from now comes when the host has run twice as long. 0 is the frequency of now.
+ */
+void kvm_tsc_rate(struct kvm_cpu *c)
+{
+    ioctl(c->fd, KVM_SET_TSC_KHZ, 0ul);
+}
+
 /* The guest's counter begins as the host's, as on every engine. */
 int kvm_tsc_start(struct kvm_cpu *c)
 {
