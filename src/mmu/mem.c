@@ -66,6 +66,7 @@ static void map_publish(struct mem *mem, struct mem_map *map)
     old->retired_gen = atomic_fetch_add(&mem->gen, 1) + 1;
     old->retired = mem->retired;
     mem->retired = old;
+    mem->nretired++;
 }
 
 /* With the lock held: waits for copies that may have begun under an older map.
@@ -81,9 +82,33 @@ void mem_wait_readers(struct mem *mem)
     }
 }
 
-void mem_reclaim(struct mem *mem, uint64_t gen)
+void mem_hold_add(struct mem *mem, struct mem_hold *h)
+{
+    mem_hold_end(h);
+    pthread_mutex_lock(&mem->lock);
+    h->since = mem_gen(mem); /* it knows nothing */
+    h->next = mem->holds;
+    mem->holds = h;
+    pthread_mutex_unlock(&mem->lock);
+}
+
+void mem_hold_del(struct mem *mem, struct mem_hold *h)
 {
     pthread_mutex_lock(&mem->lock);
+    struct mem_hold **at = &mem->holds;
+    while (*at && *at != h)
+        at = &(*at)->next;
+    if (*at)
+        *at = h->next;
+    pthread_mutex_unlock(&mem->lock);
+}
+
+/* With the lock held. */
+static void reclaim(struct mem *mem)
+{
+    uint64_t gen = UINT64_MAX;
+    for (struct mem_hold *h = mem->holds; h; h = h->next)
+        gen = min_u64(gen, atomic_load(&h->seen));
     struct mem_map **at = &mem->retired; /* newest first */
     while (*at && (*at)->retired_gen > gen)
         at = &(*at)->retired;
@@ -95,8 +120,35 @@ void mem_reclaim(struct mem *mem, uint64_t gen)
         struct mem_map *next = dead->retired;
         map_free(dead);
         dead = next;
+        mem->nretired--;
     }
+}
+
+void mem_reclaim(struct mem *mem)
+{
+    pthread_mutex_lock(&mem->lock);
+    reclaim(mem);
     pthread_mutex_unlock(&mem->lock);
+}
+
+/* With the lock held, before a change and after one. A vCPU that stays in a trap's handler
+ * keeps what it knows, while others may change the map without end. */
+static int change_begin(struct mem *mem)
+{
+    return mem->nretired < MEM_RETIRED_MAX
+               ? 0
+               : err_set(VC_EBUSY,
+                         "%u memory maps wait for a vCPU that is not done with them: does a trap's "
+                         "handler not come back?",
+                         mem->nretired);
+}
+
+static int change_end(struct mem *mem, int rc)
+{
+    if (!rc)
+        reclaim(mem);
+    pthread_mutex_unlock(&mem->lock);
+    return rc;
 }
 
 /* ---- the partition ------------------------------------------------------------ */
@@ -374,9 +426,8 @@ static int add_locked(struct mem *mem, uint64_t gpa, uint64_t len, uint32_t prot
 int mem_add(struct mem *mem, uint64_t gpa, uint64_t len, uint32_t prot, void *host)
 {
     pthread_mutex_lock(&mem->lock);
-    int rc = add_locked(mem, gpa, len, prot, host);
-    pthread_mutex_unlock(&mem->lock);
-    return rc;
+    int rc = change_begin(mem);
+    return change_end(mem, rc ? rc : add_locked(mem, gpa, len, prot, host));
 }
 
 static int del_locked(struct mem *mem, uint64_t gpa, uint64_t len)
@@ -416,9 +467,7 @@ static int del_locked(struct mem *mem, uint64_t gpa, uint64_t len)
 int mem_del(struct mem *mem, uint64_t gpa, uint64_t len)
 {
     pthread_mutex_lock(&mem->lock);
-    int rc = del_locked(mem, gpa, len);
-    pthread_mutex_unlock(&mem->lock);
-    return rc;
+    return change_end(mem, del_locked(mem, gpa, len));
 }
 
 /* ---- holes ----------------------------------------------------------------------- */
@@ -460,9 +509,8 @@ int mem_hole_add(struct mem *mem, uint64_t gpa, uint64_t len)
     if (rc)
         return rc;
     pthread_mutex_lock(&mem->lock);
-    rc = hole_add_locked(mem, gpa, len);
-    pthread_mutex_unlock(&mem->lock);
-    return rc;
+    rc = change_begin(mem);
+    return change_end(mem, rc ? rc : hole_add_locked(mem, gpa, len));
 }
 
 static int hole_del_locked(struct mem *mem, uint64_t gpa, uint64_t len)
@@ -486,9 +534,7 @@ static int hole_del_locked(struct mem *mem, uint64_t gpa, uint64_t len)
 int mem_hole_del(struct mem *mem, uint64_t gpa, uint64_t len)
 {
     pthread_mutex_lock(&mem->lock);
-    int rc = hole_del_locked(mem, gpa, len);
-    pthread_mutex_unlock(&mem->lock);
-    return rc;
+    return change_end(mem, hole_del_locked(mem, gpa, len));
 }
 
 bool mem_overlaps_ram(struct mem *mem, uint64_t gpa, uint64_t len)

@@ -54,6 +54,17 @@ struct mem_map {
     struct mem_given *gone_given;
 };
 
+/* A vCPU's claim on maps: while it runs it keeps pointers into those since `seen`, in its
+ * TLB among others, without a pin for each. */
+struct mem_hold {
+    struct mem_hold *next;
+    _Atomic uint64_t seen; /* UINT64_MAX: none */
+    uint64_t since;        /* the generation at the last time it forgot everything */
+};
+
+/* So many maps may wait for a vCPU that does not come to forget them. */
+#define MEM_RETIRED_MAX 4096u
+
 struct mem {
     pthread_mutex_t lock; /* writers */
     _Atomic(struct mem_map *) map;
@@ -66,6 +77,8 @@ struct mem {
     struct vc_pool *pool;   /* own memory is out of it; or NULL */
     uint64_t charged;       /* bytes of it */
     struct mem_map *retired;
+    unsigned nretired;
+    struct mem_hold *holds;
     _Atomic uint64_t gen; /* counts the maps */
     /* Copies in flight, by the parity of `epoch` when they began. */
     _Atomic uint32_t epoch;
@@ -92,20 +105,42 @@ int mem_hole_add(struct mem *mem, uint64_t gpa, uint64_t len);
 int mem_hole_del(struct mem *mem, uint64_t gpa, uint64_t len);
 bool mem_overlaps_ram(struct mem *mem, uint64_t gpa, uint64_t len);
 
-/* A replaced map lives on until nobody can hold a pointer into it:
- *     uint64_t gen = mem_gen(mem);
- *     backend->map_changed(...);      (no vCPU uses an older map any more)
- *     mem_reclaim(mem, gen);
- * Never calling it is safe and costs the old maps' few hundred bytes each. */
+/* A replaced map lives on until nobody can hold a pointer into it; then the next change,
+ * or mem_reclaim, lets it go. */
 static inline uint64_t mem_gen(struct mem *mem)
 {
     return atomic_load(&mem->gen);
 }
-void mem_reclaim(struct mem *mem, uint64_t gen);
+void mem_reclaim(struct mem *mem);
+
+void mem_hold_add(struct mem *mem, struct mem_hold *h);
+void mem_hold_del(struct mem *mem, struct mem_hold *h); /* one that was not added, too */
+
+/* The vCPU begins to use maps. True: what it kept may be of one that is gone, and it
+ * forgets all of that before it uses any:
+ *     uint64_t gen = mem_gen(mem);
+ *     (forgets)
+ *     mem_hold_since(h, gen);
+ * So it does when it is told of a change, too. Whoever lets maps go either sees this claim,
+ * or was done with it before, and the generation tells. */
+static inline bool mem_hold_begin(struct mem *mem, struct mem_hold *h)
+{
+    atomic_store(&h->seen, h->since);
+    return mem_gen(mem) != h->since;
+}
+static inline void mem_hold_since(struct mem_hold *h, uint64_t gen)
+{
+    h->since = gen;
+    atomic_store(&h->seen, gen);
+}
+static inline void mem_hold_end(struct mem_hold *h)
+{
+    atomic_store(&h->seen, UINT64_MAX);
+}
 
 /* The region that holds gpa, or NULL when it is unmapped or in a hole. For
- * vCPUs' threads, which map_changed waits for; other threads bracket the use of
- * the pointer by mem_pin and mem_unpin, and hold it briefly. */
+ * vCPUs' threads that hold maps; others bracket the use of the pointer by mem_pin and
+ * mem_unpin, and hold it briefly. */
 const struct mem_region *mem_find(struct mem *mem, uint64_t gpa);
 /* The same in one map, and in *run how many bytes from there lie in the region and
  * in no hole, and were not given back (the last of the next `want` bytes only). */

@@ -289,12 +289,15 @@ bool mmu_load_pdptes(struct mem *mem, struct walk_regs *regs)
     uint64_t rsvd = bits(1, 2) | bits(5, 8) | bits(regs->phys_bits, 63);
     uint64_t table = regs->cr3 & bits(5, 31);
     const struct walk_ctx k = {.mem = mem};
+    unsigned pin = mem_pin(mem); /* the embedder may set CR3 */
     for (unsigned i = 0; i < 4; i++) {
         struct slot s = slot_at(&k, table + i * 8, 8);
         pdpte[i] = slot_load(&s);
+    }
+    mem_unpin(mem, pin);
+    for (unsigned i = 0; i < 4; i++)
         if ((pdpte[i] & PTE_P) && (pdpte[i] & rsvd))
             return false;
-    }
     memcpy(regs->pdpte, pdpte, sizeof pdpte);
     return true;
 }

@@ -495,7 +495,6 @@ int pv_domain_build(struct pv_domain *d, const struct vc_boot_opts *opts); /* bu
 
 struct pvh {
     uint64_t at[SPECIAL_COUNT]; /* frames where special ones were mapped; FRAME_NR: nowhere */
-    unsigned maps;              /* how often one was */
     uint64_t callback;          /* HVM_PARAM_CALLBACK_IRQ */
 };
 struct pvh *pvh_alloc(void);

@@ -24,9 +24,8 @@ static bool is_private(struct vc_vm *vm, uint64_t gpa)
 /* With the partition paused: engines take the new map, then the old ones go. */
 int vm_map_renew(struct vc_vm *vm)
 {
-    uint64_t gen = mem_gen(&vm->mem);
     int rc = vm_map_changed(vm);
-    mem_reclaim(&vm->mem, gen);
+    mem_reclaim(&vm->mem);
     return rc;
 }
 

@@ -347,6 +347,41 @@ Test(api_dev, detach_while_another_thread_is_inside, .timeout = 30)
     works(vc_close(vm));
 }
 
+/* A page that is RAM and a device in turn, while a vCPU reads it, and writes its own code's. */
+Test(api_dev, map_changes_under_a_vcpu, .timeout = 60)
+{
+    static const uint8_t code[] = {
+        0x48, 0x8b, 0x04, 0x25, 0x00, 0x80, 0x00, 0x00, /* again: mov rax, [0x8000] */
+        0xff, 0x04, 0x25, 0x00, 0x90, 0x00, 0x00,       /* inc dword [0x9000] */
+        0xff, 0x04, 0x25, 0x00, 0x1f, 0x00, 0x00,       /* inc dword [0x1f00] */
+        0xeb, 0xe8,                                     /* jmp again */
+    };
+    vc_vm *vm = open_vm();
+    vc_cpu *cpu = code_cpu(vm, code, sizeof code);
+    struct runner r = {.cpu = cpu};
+    int n = 0;
+    pthread_create(&r.thread, NULL, runner_main, &r);
+    for (unsigned i = 0; i < 300; i++) {
+        int id = vc_trap(vm, VC_SPACE_MMIO, 0x8000, 0x1000, count, &n);
+        works(id);
+        if (i % 50 == 0)
+            usleep(2000);
+        works(vc_untrap(vm, id));
+    }
+    do
+        usleep(1000);
+    while (!n && !vc_trap(vm, VC_SPACE_MMIO, 0x8000, 0x1000, count, &n));
+    works(vc_kick(cpu));
+    pthread_join(r.thread, NULL);
+    cr_assert_eq(r.exit.kind, VC_EXIT_KICK);
+    uint32_t at[2];
+    works(vc_read(vm, 0x9000, &at[0], 4));
+    works(vc_read(vm, 0x1f00, &at[1], 4));
+    cr_expect_gt(at[0], 0);
+    cr_expect_leq(at[0] - at[1], 1);
+    works(vc_close(vm));
+}
+
 /* ---- hypercalls ------------------------------------------------------------------------ */
 
 static int add_args(void *ud, vc_cpu *cpu, uint64_t nr, const uint64_t args[6], uint64_t *ret)

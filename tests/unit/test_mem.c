@@ -233,22 +233,80 @@ Test(mem, stores_report_code)
     cr_expect_eq(hits.lines[3], 1ull << 63 | 1ull << 5);
 }
 
-Test(mem, maps_are_reclaimed)
+static unsigned retired(void)
+{
+    unsigned n = 0;
+    for (struct mem_map *m = mem.retired; m; m = m->retired)
+        n++;
+    cr_expect_eq(mem.nretired, n);
+    return n;
+}
+
+Test(mem, maps_that_nobody_holds_go)
 {
     for (unsigned i = 0; i < 100; i++) {
         expect(mem_add(&mem, 0, 4096, RWX | VC_MEM_LOG, NULL), 0);
         expect(mem_del(&mem, 0, 4096), 0);
-        uint64_t gen = mem_gen(&mem);
         expect(mem_hole_add(&mem, 0, 4096), 0);
         expect(mem_hole_del(&mem, 0, 4096), 0);
-        mem_reclaim(&mem, gen);
-        unsigned n = 0;
-        for (struct mem_map *m = mem.retired; m; m = m->retired)
-            n++;
-        cr_assert_eq(n, 2);
+        cr_assert_eq(retired(), 0);
     }
-    mem_reclaim(&mem, mem_gen(&mem));
-    cr_expect_null(mem.retired);
+}
+
+Test(mem, maps_stay_while_a_vcpu_holds_them)
+{
+    struct mem_hold a = {0}, b = {0};
+    mem_hold_add(&mem, &a);
+    mem_hold_add(&mem, &b);
+    cr_expect_not(mem_hold_begin(&mem, &a)); /* it knows of none */
+    mem_hold_end(&a);
+    expect(mem_hole_add(&mem, 0, 4096), 0);
+    cr_expect_eq(retired(), 0); /* neither runs */
+
+    cr_expect(mem_hold_begin(&mem, &a)); /* it may remember the first */
+    mem_hold_since(&a, mem_gen(&mem));
+    expect(mem_hole_del(&mem, 0, 4096), 0);
+    expect(mem_hole_add(&mem, 0, 4096), 0);
+    cr_expect_eq(retired(), 2);
+    cr_expect(mem_hold_begin(&mem, &b));
+    mem_hold_since(&b, mem_gen(&mem));
+    mem_reclaim(&mem);
+    cr_expect_eq(retired(), 2); /* for a */
+    mem_hold_since(&a, mem_gen(&mem));
+    expect(mem_hole_del(&mem, 0, 4096), 0);
+    cr_expect_eq(retired(), 1); /* what both may use */
+
+    mem_hold_end(&a);
+    mem_hold_end(&b);
+    mem_reclaim(&mem);
+    cr_expect_eq(retired(), 0);
+    cr_expect(mem_hold_begin(&mem, &a));
+    mem_hold_since(&a, mem_gen(&mem));
+    mem_hold_end(&a);
+    cr_expect_not(mem_hold_begin(&mem, &a)); /* nothing changed meanwhile */
+    mem_hold_del(&mem, &b);
+    mem_hold_del(&mem, &b);
+    mem_hold_del(&mem, &a);
+}
+
+Test(mem, a_vcpu_that_stays_away_ends_changes)
+{
+    struct mem_hold h = {0};
+    mem_hold_add(&mem, &h);
+    mem_hold_begin(&mem, &h);
+    int rc = 0;
+    unsigned n = 0;
+    for (; !rc && n < 2 * MEM_RETIRED_MAX; n++) {
+        rc = mem_hole_add(&mem, 0, 4096);
+        if (!rc)
+            expect(mem_hole_del(&mem, 0, 4096), 0);
+    }
+    expect(rc, VC_EBUSY);
+    cr_expect_geq(retired(), MEM_RETIRED_MAX);
+    mem_hold_since(&h, mem_gen(&mem));
+    mem_reclaim(&mem);
+    expect(mem_hole_add(&mem, 0, 4096), 0);
+    mem_hold_del(&mem, &h);
 }
 
 static atomic_bool stop;
@@ -278,7 +336,6 @@ Test(mem, copies_race_with_changes)
         expect(mem_hole_del(&mem, 0x5000, 0x1000), 0);
         expect(mem_del(&mem, 0, 0x4000), 0);
         expect(mem_del(&mem, 0x4000, 0x4000), 0);
-        mem_reclaim(&mem, mem_gen(&mem));
     }
     stop = true;
     for (int i = 0; i < 2; i++)

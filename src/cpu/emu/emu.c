@@ -167,6 +167,7 @@ static void emu_cpu_free(struct backend_cpu *bc)
         code_cpu_gone(c);
         pthread_mutex_unlock(&c->vm->lock);
     }
+    mem_hold_del(c->env->mem, &c->hold);
     if (c->mail)
         atomic_store(&c->mail->doorbell, NULL);
     lockstep_detach(c);
@@ -216,6 +217,7 @@ static int emu_cpu_new(struct backend_vm *bvm, vc_cpu *handle, unsigned index,
         return err_set(VC_ENOMEM, "no host memory for a vCPU; close other programs");
     }
     atomic_store(&c->jcache->seen, UINT64_MAX);
+    mem_hold_add(vm->env.mem, &c->hold);
     c->self = c;
     doing(c, DOING_OUTSIDE);
     if (vm->lockstep && lockstep_attach(c)) {

@@ -286,6 +286,7 @@ struct emu {
     struct vc_exit *exit;
     int exit_rc;
     struct vc_stats stats;
+    struct mem_hold hold;  /* while it is in emu_run */
     uint64_t *steps;       /* by mnemonic: not translated, but interpreted */
     _Atomic uint8_t doing; /* enum vc_doing, for the sampler */
     _Atomic uint64_t samples[VC_DOING_COUNT];

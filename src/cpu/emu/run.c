@@ -187,6 +187,28 @@ static void take_irq(struct emu *c)
     deliver(c, EV_EXTINT, (unsigned)vector, false, 0);
 }
 
+/* Drops what it knows of memory, and of maps that are no more. */
+static void forget_memory(struct emu *c)
+{
+    uint64_t gen = mem_gen(c->env->mem);
+    emu_flush_all(c);
+    mem_hold_since(&c->hold, gen);
+}
+
+/* From here on blocks and memory maps stay for this vCPU. */
+static void go_online(struct emu *c)
+{
+    code_online(c);
+    if (mem_hold_begin(c->env->mem, &c->hold))
+        forget_memory(c);
+}
+
+static void go_offline(struct emu *c)
+{
+    code_offline(c);
+    mem_hold_end(&c->hold);
+}
+
 /* Sleeps in HLT or wait-for-SIPI until something counts. */
 static void sleep_halted(struct emu *c)
 {
@@ -197,7 +219,7 @@ static void sleep_halted(struct emu *c)
         c->halted = 0;
         emu_exit(c, VC_EXIT_HLT, false);
     }
-    code_offline(c);
+    go_offline(c);
     atomic_store(&c->in_guest, 0);
     uint64_t t0 = host_now_ns();
     const struct hvm_hooks *hvm = c->wait_sipi ? NULL : c->env->hvm;
@@ -210,7 +232,7 @@ static void sleep_halted(struct emu *c)
     doing(c, VC_DOING_INTERPRETER);
     c->stats.idle_ns += host_now_ns() - t0;
     atomic_store(&c->in_guest, 1);
-    code_online(c);
+    go_online(c);
     if (!got)
         emu_exit(c, VC_EXIT_BUDGET, false);
 }
@@ -220,7 +242,7 @@ static void take_flush(struct emu *c, uint32_t p)
     if (!(p & PEND_FLUSH))
         return;
     mail_clear(c->mail, PEND_FLUSH);
-    emu_flush_all(c);
+    forget_memory(c);
     code_quiesce(c);
 }
 
@@ -638,7 +660,7 @@ int emu_run(struct emu *c, const struct vc_budget *budget, struct vc_exit *exit)
     atomic_store(&c->icount_check, 0);
     take_answer(c);
     atomic_store(&c->in_guest, 1);
-    code_online(c);
+    go_online(c);
     emu_mode_changed(c);
     if (c->lockstep)
         lockstep_begin(c);
@@ -662,7 +684,7 @@ int emu_run(struct emu *c, const struct vc_budget *budget, struct vc_exit *exit)
         c->exit_rc = VC_EINTERNAL;
     }
     jit_off(c);
-    code_offline(c);
+    go_offline(c);
     atomic_store(&c->in_guest, 0);
     doing(c, DOING_OUTSIDE);
     c->stats.insns = c->icount;
@@ -679,7 +701,7 @@ int emu_finish(struct emu *c, struct vc_exit *exit)
     c->exit_rc = 0;
     c->jmp = c->run_jmp = &jb;
     take_answer(c);
-    code_online(c);
+    go_online(c);
     emu_mode_changed(c);
     if (c->lockstep)
         lockstep_begin(c);
@@ -695,7 +717,7 @@ int emu_finish(struct emu *c, struct vc_exit *exit)
         c->exit_rc = VC_EINTERNAL;
     }
     jit_off(c);
-    code_offline(c);
+    go_offline(c);
     c->stats.insns = c->icount;
     c->run_jmp = c->jmp = NULL;
     return c->exit_rc;

@@ -190,8 +190,11 @@ int state_translate(struct backend_cpu *bc, uint64_t linear, uint32_t access, ui
                                                    : WALK_READ;
     if (c->efer & EFER_LMA && !canonical(c, linear))
         return VC_EFAULT;
-    if (mmu_walk(c->env->mem, &c->walk, linear, how, access & VC_ACC_USER, c->rflags & FL_AC, false,
-                 &w))
+    unsigned pin = mem_pin(c->env->mem); /* it need not run */
+    bool fault = mmu_walk(c->env->mem, &c->walk, linear, how, access & VC_ACC_USER,
+                          c->rflags & FL_AC, false, &w);
+    mem_unpin(c->env->mem, pin);
+    if (fault)
         return VC_EFAULT;
     *gpa = w.gpa;
     return 0;

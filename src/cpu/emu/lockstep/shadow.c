@@ -92,7 +92,6 @@ bool shadow_sync_map(struct lockstep *ls)
     drop_others(&ls->shadow, now(real));
     bool ok = add_missing(&ls->shadow, now(real));
     mem_unpin(real, slot);
-    mem_reclaim(&ls->shadow, mem_gen(&ls->shadow));
     return ok;
 }
 

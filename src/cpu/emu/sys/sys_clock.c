@@ -47,9 +47,12 @@ static uint64_t scale_ticks(struct scale s, uint64_t ticks)
 /* Whether a guest may be given [gpa, gpa + len) by a store: RAM, not ROM. */
 static bool writable(struct emu *c, uint64_t gpa, unsigned len)
 {
+    unsigned pin = mem_pin(c->env->mem); /* the embedder may set the register, too */
     const struct mem_region *first = mem_find(c->env->mem, gpa);
     const struct mem_region *last = mem_find(c->env->mem, gpa + len - 1);
-    return first && last && first->prot & last->prot & VC_MEM_WRITE;
+    bool ok = first && last && first->prot & last->prot & VC_MEM_WRITE;
+    mem_unpin(c->env->mem, pin);
+    return ok;
 }
 
 /* Puts a structure that begins with a version there; the version is odd while
