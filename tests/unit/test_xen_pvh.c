@@ -274,7 +274,7 @@ Test(xen_pvh, any_hypercall)
     struct rig r = rig_pvh(2);
     uint64_t seed = 1, *gpr = r.d->eng->gprs(r.v->bc);
     static const uint8_t regs[] = {7, 6, 2, 10, 8, 9};
-    for (unsigned i = 0; i < 60000; i++) {
+    for (unsigned i = 0; i < 8000; i++) {
         for (unsigned k = 0; k < 16; k++)
             r.scratch[k] = word(&seed);
         for (unsigned k = 0; k < ARRAY_LEN(regs); k++)
