@@ -308,6 +308,7 @@ void pv_free(struct pv_domain *d)
     free(d->page);
     free(d->seen);
     free(d->grant_pins);
+    free(d->maps);
     free(d->fifo);
     pthread_cond_destroy(&d->console_room);
     pthread_mutex_destroy(&d->console_lock);

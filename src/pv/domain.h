@@ -140,6 +140,21 @@ struct pv_fifo {
 #define STATUS_PER_FRAME    ((unsigned)(PAGE / sizeof(grant_status_t)))
 #define STATUS_FRAMES_MAX   (GRANT_FRAMES_MAX * GRANTS_V2_PER_FRAME / STATUS_PER_FRAME)
 
+/* Who uses a grant, as long as somebody does. */
+struct pv_pin {
+    uint16_t all, writers; /* uses, and of them those that write */
+    domid_t who;
+};
+
+/* A grant of its own that the guest mapped: grant_map.c. The entry of a page table holds
+ * what any would; only a device's mapping, which is nowhere else, has counts here. */
+#define GRANT_MAPS_MAX 4096u
+struct pv_map {
+    uint32_t ref;   /* of one that is free: as maps_free */
+    uint32_t flags; /* GNTMAP_*; neither host_map nor device_map: no mapping */
+    uint64_t mfn;
+};
+
 /* ---- vCPUs ---------------------------------------------------------------------------------- */
 
 struct pv_trap {
@@ -249,7 +264,10 @@ struct pv_domain {
     uint8_t grant_version;
     unsigned grant_frames; /* set up by the guest */
     pthread_mutex_t grant_lock;
-    uint32_t *grant_pins; /* maps by back ends, by reference */
+    struct pv_pin *grant_pins; /* by reference */
+    struct pv_map *maps;       /* by handle; NULL: there was none yet */
+    uint32_t maps_end;         /* from here on none was ever in use, */
+    uint32_t maps_free;        /* before that the first free one, counted from 1; 0: none */
 
     uint64_t tsc0; /* system time began */
 
@@ -358,6 +376,8 @@ uint64_t *pv_entry_find(struct pv_vcpu *v, uint64_t va, uint64_t *l1_mfn);
 int pv_entry_set(struct pv_domain *d, const struct pv_entry *where, uint64_t e, bool keep_ad,
                  const uint64_t *expect);
 int pv_base_set(struct pv_vcpu *v, uint64_t mfn, bool user);
+/* Without the lock: no vCPU remembers what was taken away. */
+void pv_flush_cpus(struct pv_vcpu *v);
 
 /* ptwrite.c: a write fault on a page table's page, emulated. false: it is the guest's. */
 bool pv_pt_write(struct pv_vcpu *v, uint64_t va);
@@ -478,6 +498,16 @@ static inline union grant_entry_v2 *pv_grant_v2(const struct pv_domain *d, uint3
 }
 /* The guest sees how back ends use it: grant_use.c. With grant_lock. */
 void pv_grant_show_use(struct pv_domain *d, uint32_t ref);
+/* With both locks: pins a whole frame for the guest itself. GNTST_*. */
+int16_t pv_grant_claim(struct pv_domain *d, uint32_t ref, bool write, uint64_t *mfn);
+void pv_grant_unpin(struct pv_domain *d, uint32_t ref, bool write);
+/* The references of a use that no entry of a page table holds. */
+int pv_grant_hold(struct pv_domain *d, uint64_t mfn, bool write);
+void pv_grant_let_go(struct pv_domain *d, uint64_t mfn, bool write);
+/* grant_map.c: one structure of the hypercall's list. */
+long pv_grant_op_map(struct pv_vcpu *v, uint64_t at);
+long pv_grant_op_unmap(struct pv_vcpu *v, uint64_t at);
+long pv_grant_op_replace(struct pv_vcpu *v, uint64_t at);
 /* A frame of the table, or after those one with bits of use, is at another place from now
  * on; and the guest has it set up. */
 void pv_grants_move(struct pv_domain *d, unsigned frame, void *to);

@@ -138,13 +138,24 @@ static void put_kept(struct pv_domain *d, uint32_t ref, const struct kept *k)
     pv_grant_show_use(d, ref);
 }
 
-/* With grant_lock. Nothing but the first ones may be in use. */
+/* The guest maps one of the frames of bits, which version 1 has not. */
+static bool status_mapped(const struct pv_domain *d)
+{
+    for (unsigned i = 0; i < STATUS_FRAMES_MAX; i++)
+        if (d->page[d->special + SPECIAL_STATUS + i].refs > 1)
+            return true;
+    return false;
+}
+
+/* With both locks. Nothing but the first ones may be in use. */
 static long change(struct pv_domain *d, uint32_t version)
 {
     struct kept kept[GNTTAB_NR_RESERVED_ENTRIES];
     for (uint32_t ref = GNTTAB_NR_RESERVED_ENTRIES; ref < GRANTS_MAX; ref++)
-        if (d->grant_pins[ref])
+        if (d->grant_pins[ref].all)
             return -XEN_EBUSY;
+    if (version == 1 && status_mapped(d))
+        return -XEN_EBUSY;
     for (uint32_t ref = 0; ref < GNTTAB_NR_RESERVED_ENTRIES; ref++) {
         kept[ref] = keep(d, ref);
         int rc = version == 1 ? narrow(&kept[ref]) : 0;
@@ -171,11 +182,13 @@ static long set_version(struct pv_vcpu *v, uint64_t at)
     for (unsigned i = 0; i < GRANT_FRAMES_MAX && !rc; i++) /* all are cleared */
         if (!pv_spend(v))
             rc = -XEN_E2BIG;
+    pv_lock(v);
     pthread_mutex_lock(&d->grant_lock);
     if (!rc && s.version != d->grant_version)
         rc = change(d, s.version);
     s.version = d->grant_version;
     pthread_mutex_unlock(&d->grant_lock);
+    pv_unlock(v);
     return pv_copy_to(v, at, &s, sizeof s) ? rc : -XEN_EFAULT;
 }
 
@@ -213,6 +226,9 @@ long hc_grant_table_op(struct pv_vcpu *v, const uint64_t a[6])
     uint64_t at = a[1], count = (uint32_t)a[2];
     long rc = 0;
     static const uint8_t sizes[] = {
+        [GNTTABOP_map_grant_ref] = sizeof(struct gnttab_map_grant_ref),
+        [GNTTABOP_unmap_grant_ref] = sizeof(struct gnttab_unmap_grant_ref),
+        [GNTTABOP_unmap_and_replace] = sizeof(struct gnttab_unmap_and_replace),
         [GNTTABOP_setup_table] = sizeof(struct gnttab_setup_table),
         [GNTTABOP_query_size] = sizeof(struct gnttab_query_size),
         [GNTTABOP_set_version] = sizeof(struct gnttab_set_version),
@@ -225,6 +241,9 @@ long hc_grant_table_op(struct pv_vcpu *v, const uint64_t a[6])
         if (!pv_spend(v))
             return -XEN_E2BIG;
         switch (cmd) {
+        case GNTTABOP_map_grant_ref: rc = pv_grant_op_map(v, at); break;
+        case GNTTABOP_unmap_grant_ref: rc = pv_grant_op_unmap(v, at); break;
+        case GNTTABOP_unmap_and_replace: rc = pv_grant_op_replace(v, at); break;
         case GNTTABOP_setup_table: rc = setup_table(v, at); break;
         case GNTTABOP_query_size: rc = query_size(v, at); break;
         case GNTTABOP_get_version: rc = get_version(v, at); break;

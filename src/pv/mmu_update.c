@@ -163,6 +163,11 @@ static void flush_mask(struct pv_vcpu *v, uint64_t mask, bool page, uint64_t va)
         e->flush_others(v->bc, mask);
 }
 
+void pv_flush_cpus(struct pv_vcpu *v)
+{
+    flush_mask(v, UINT64_MAX, false, 0);
+}
+
 /* A bitmap of vCPUs in guest memory, as long as the number of vCPUs asks. */
 static bool read_mask(struct pv_vcpu *v, uint64_t at, uint64_t *mask)
 {

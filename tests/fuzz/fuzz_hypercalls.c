@@ -233,6 +233,56 @@ static void grant(struct fuzz *f)
     pv_grant_unmap(f->d, ref, how & 0x10, gpa);
 }
 
+/* The guest maps grants of its own, and gives them back: with handles, entries and addresses
+ * that are often right. */
+static uint64_t map_place(struct fuzz *f, bool pte)
+{
+    uint64_t l1, n = take(f, 1), va = rig_va(FREE + (n & 7));
+    if (n >> 5 == 7)
+        return address(f);
+    return pte && pv_entry_find(f->v, va, &l1) ? l1 << 12 | (va >> 12 & 511) * 8 : va;
+}
+
+static void grant_map(struct fuzz *f)
+{
+    uint64_t how = take(f, 1);
+    uint32_t ref = 8 + (uint32_t)(how >> 5);
+    if (take(f, 1) & 1 && f->d->grant_version == 1)
+        f->d->grant[0][ref] = (struct grant_entry_v1){
+            .flags = GTF_permit_access, .domid = OWN_DOMID, .frame = (uint32_t)frame(f)};
+    else if (f->d->grant_version == 2)
+        *pv_grant_v2(f->d, ref) = (union grant_entry_v2){
+            .full_page = {.hdr = {.flags = GTF_permit_access, .domid = OWN_DOMID},
+                          .frame = frame(f)}};
+    const struct gnttab_map_grant_ref m = {.host_addr = map_place(f, how & GNTMAP_contains_pte),
+                                           .flags = (uint32_t)how & 0x1f,
+                                           .ref = ref,
+                                           .dom = OWN_DOMID};
+    memcpy(scratch(f), &m, sizeof m);
+    hypercall(f, __HYPERVISOR_grant_table_op,
+              (const uint64_t[]){GNTTABOP_map_grant_ref, rig_va(SCRATCH), 1, 0, 0});
+}
+
+static void grant_unmap(struct fuzz *f)
+{
+    uint64_t how = take(f, 1);
+    const uint32_t handle = (uint32_t)how & 15;
+    const struct pv_map *m = handle < f->d->maps_end ? &f->d->maps[handle] : NULL;
+    bool pte = m && m->flags & GNTMAP_contains_pte, replace = how & 0x80;
+    const struct gnttab_unmap_grant_ref u = {.host_addr = how & 0x10 ? map_place(f, pte) : 0,
+                                             .dev_bus_addr = how & 0x20 && m ? m->mfn << 12 : 0,
+                                             .handle = handle};
+    const struct gnttab_unmap_and_replace r = {
+        .host_addr = map_place(f, pte), .new_addr = map_place(f, false), .handle = handle};
+    if (replace)
+        memcpy(scratch(f), &r, sizeof r);
+    else
+        memcpy(scratch(f), &u, sizeof u);
+    hypercall(f, __HYPERVISOR_grant_table_op,
+              (const uint64_t[]){replace ? GNTTABOP_unmap_and_replace : GNTTABOP_unmap_grant_ref,
+                                 rig_va(SCRATCH), 1, 0, 0});
+}
+
 /* Event channels: queues in frames that are now and then something else, with words
  * that the guest writes as it likes. */
 static void events(struct fuzz *f)
@@ -346,7 +396,7 @@ AUDIT void check(const struct fuzz *f)
 
 static void step(struct fuzz *f)
 {
-    switch (take(f, 1) % 20) {
+    switch (take(f, 1) % 23) {
     case 0: any_hypercall(f); break;
     case 1: fill(f); break;
     case 2:
@@ -366,6 +416,9 @@ static void step(struct fuzz *f)
     case 16: descriptors(f); break;
     case 17:
     case 18: events(f); break;
+    case 20: grant_map(f); break;
+    case 21:
+    case 22: grant_unmap(f); break;
     default: pv_hook_wake(f->d, 0); break;
     }
 }

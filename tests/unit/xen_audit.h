@@ -113,6 +113,29 @@ AUDIT void audit_fifo(struct audit *a, const struct pv_fifo *f)
             audit_hold(a, "queues of events", f->cpu[i].mfn, TYPE_WRITABLE);
 }
 
+/* What the guest mapped of its own grants, and nobody else any. */
+AUDIT void audit_maps(struct audit *a)
+{
+    const struct pv_domain *d = a->d;
+    struct pv_pin *pins = calloc(GRANTS_MAX, sizeof *pins);
+    if (!pins)
+        abort();
+    for (uint32_t i = 0; i < d->maps_end; i++) {
+        const struct pv_map *m = &d->maps[i];
+        bool write = !(m->flags & GNTMAP_readonly);
+        if (!(m->flags & (GNTMAP_host_map | GNTMAP_device_map)))
+            continue;
+        if (m->flags & GNTMAP_device_map)
+            audit_hold(a, "a device's mapping", m->mfn, write ? TYPE_WRITABLE : TYPE_NONE);
+        pins[m->ref].all++;
+        pins[m->ref].writers = (uint16_t)(pins[m->ref].writers + write);
+    }
+    for (uint32_t i = 0; i < GRANTS_MAX; i++)
+        if (pins[i].all != d->grant_pins[i].all || pins[i].writers != d->grant_pins[i].writers)
+            audit_wrong(a, "pins of a grant", i, d->grant_pins[i].all, pins[i].all);
+    free(pins);
+}
+
 AUDIT void audit_compare(struct audit *a)
 {
     const struct pv_domain *d = a->d;
@@ -131,7 +154,7 @@ AUDIT void audit_compare(struct audit *a)
         audit_wrong(a, "the number of frames", 0, d->frames, frames);
 }
 
-/* What is wrong, in static memory; NULL: nothing is. Nobody runs, and no grant is mapped. */
+/* What is wrong, in static memory; NULL: nothing is. Nobody runs, and no back end has a grant. */
 AUDIT const char *xen_audit(const struct pv_domain *d)
 {
     static struct audit a;
@@ -154,6 +177,7 @@ AUDIT const char *xen_audit(const struct pv_domain *d)
         audit_vcpu(&a, &d->vcpu[i]);
     if (d->fifo)
         audit_fifo(&a, d->fifo);
+    audit_maps(&a);
     audit_hold(&a, "xenstore's ring", d->store_mfn, TYPE_WRITABLE);
     audit_hold(&a, "the console's ring", d->console_mfn, TYPE_WRITABLE);
     audit_compare(&a);
