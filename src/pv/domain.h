@@ -76,6 +76,8 @@ struct pv_changes {
 #define PTE_FRAME  0x000ffffffffff000ull
 #define PTE_MFN(e) (((e)&PTE_FRAME) >> 12)
 
+#define FL_IOPL_SHIFT 12
+
 /* The hypervisor's slots in a guest's L4 table. */
 #define HV_SLOT_M2P  256u
 #define HV_SLOT_OWN  260u /* descriptor tables of the vCPUs */
@@ -178,6 +180,10 @@ struct pv_vcpu {
     uint16_t kernel_ss;
     uint64_t kernel_sp;
     uint64_t cr0, cr4, dr[8];
+    /* What it may do with ports: ioport.c. */
+    unsigned iopl;
+    uint64_t io_bitmap; /* its kernel's address */
+    uint32_t io_ports;  /* that the bitmap has; 0: none */
     struct pv_trap trap[256];
     struct {
         uint64_t address;
@@ -277,6 +283,8 @@ struct pv_domain {
     char line[256]; /* of console_io */
     unsigned line_len;
 
+    _Atomic bool iopl_in_flags; /* VMASST_TYPE_architectural_iopl */
+
     struct xs_conn *store; /* its ring */
 
     uint64_t calls[64]; /* hypercalls by number */
@@ -371,6 +379,8 @@ void pv_forget_uses(struct pv_domain *d, uint64_t mfn);
 /* mmu_update.c */
 /* Where the entry of the lowest level for that address is; NULL: no such table. */
 uint64_t *pv_entry_find(struct pv_vcpu *v, uint64_t va, uint64_t *l1_mfn);
+/* The same with the tables of a root; FRAME_NR: of none. */
+uint64_t *pv_entry_below(struct pv_domain *d, uint64_t root, uint64_t va, uint64_t *l1_mfn);
 /* Puts an entry into a validated table. expect: fails with -XEN_EAGAIN unless that is
  * what is there. */
 int pv_entry_set(struct pv_domain *d, const struct pv_entry *where, uint64_t e, bool keep_ad,
@@ -412,7 +422,7 @@ static inline bool pv_va_allowed(uint64_t va) /* canonical, and not the hypervis
 }
 
 /* privop.c */
-bool pv_privop(struct pv_vcpu *v);       /* #GP(0) of the kernel's: emulated? */
+bool pv_privop(struct pv_vcpu *v);       /* #GP(0): emulated? */
 bool pv_forced_cpuid(struct pv_vcpu *v); /* #UD: the prefixed CPUID? */
 void pv_cpuid_xen(const struct pv_domain *d, unsigned cpu, uint32_t leaf, uint32_t sub,
                   uint32_t out[4]); /* cpuid.c: the hypervisor's leaves */

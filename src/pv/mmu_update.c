@@ -4,10 +4,9 @@
 
 /* ---- one entry ------------------------------------------------------------------------ */
 
-uint64_t *pv_entry_find(struct pv_vcpu *v, uint64_t va, uint64_t *l1_mfn)
+uint64_t *pv_entry_below(struct pv_domain *d, uint64_t root, uint64_t va, uint64_t *l1_mfn)
 {
-    struct pv_domain *d = v->d;
-    uint64_t mfn = v->kernel ? v->kernel_mfn : v->user_mfn;
+    uint64_t mfn = root;
     if (!pv_va_allowed(va) || mfn == FRAME_NR)
         return NULL;
     for (unsigned level = 4;; level--) {
@@ -22,6 +21,11 @@ uint64_t *pv_entry_find(struct pv_vcpu *v, uint64_t va, uint64_t *l1_mfn)
             return NULL;
         mfn = PTE_MFN(e);
     }
+}
+
+uint64_t *pv_entry_find(struct pv_vcpu *v, uint64_t va, uint64_t *l1_mfn)
+{
+    return pv_entry_below(v->d, v->kernel ? v->kernel_mfn : v->user_mfn, va, l1_mfn);
 }
 
 /* Walks set accessed and dirty bits meanwhile, nothing else: the lock is held. */

@@ -234,45 +234,7 @@ long hc_fpu_taskswitch(struct pv_vcpu *v, const uint64_t a[6])
     return 0;
 }
 
-/* ---- ports
- * ------------------------------------------------------------------------------------------ */
-
-/* The timer chip's second channel and the speaker gate, the clock; nothing else. */
-static bool port_there(uint16_t port)
-{
-    return port == 0x42 || port == 0x43 || port == 0x61 || port == 0x70 || port == 0x71;
-}
-
-static uint32_t port_io(struct pv_vcpu *v, uint16_t port, unsigned len, bool write, uint32_t data)
-{
-    struct vc_access x = {.addr = port,
-                          .data = data,
-                          .len = len,
-                          .write = write,
-                          .cpu = v->handle,
-                          .cpu_index = v->id};
-    if (!port_there(port) || v->d->host.access(v->d->host.ctx, VC_SPACE_PORT, &x) != ENV_HANDLED)
-        return UINT32_MAX;
-    return (uint32_t)x.data;
-}
-
-static bool in_out(struct pv_vcpu *v, const struct pv_insn *in)
-{
-    bool write = in->zi.mnemonic == ZYDIS_MNEMONIC_OUT;
-    const ZydisDecodedOperand *port = &in->op[write ? 0 : 1], *data = &in->op[write ? 1 : 0];
-    uint64_t number, value = 0;
-    if (port->type == ZYDIS_OPERAND_TYPE_IMMEDIATE)
-        number = port->imm.value.u & 0xff;
-    else if (!pv_insn_reg_get(v, port->reg.value, &number))
-        return false;
-    pv_insn_reg_get(v, data->reg.value, &value);
-    uint32_t got = port_io(v, (uint16_t)number, data->size / 8, write, (uint32_t)value);
-    if (!write)
-        pv_insn_reg_set(v, data->reg.value, got);
-    return true;
-}
-
-/* ---- #GP(0) of the kernel's
+/* ---- #GP(0)
  * ---------------------------------------------------------------------------- */
 
 static bool mov_special(struct pv_vcpu *v, const struct pv_insn *in)
@@ -329,13 +291,9 @@ static bool emulate(struct pv_vcpu *v, const struct pv_insn *in)
         return !(uint32_t)gpr[RCX] && !v->d->host.be->reg(v->bc, true, VC_REG_XCR0, &value);
     case ZYDIS_MNEMONIC_MOV: return mov_special(v, in);
     case ZYDIS_MNEMONIC_CLTS: return !hc_fpu_taskswitch(v, clear);
-    case ZYDIS_MNEMONIC_IN:
-    case ZYDIS_MNEMONIC_OUT: return in_out(v, in);
     case ZYDIS_MNEMONIC_CPUID: cpuid(v); return true;
     case ZYDIS_MNEMONIC_WBINVD:
     case ZYDIS_MNEMONIC_INVD: return true; /* caches hide nothing */
-    case ZYDIS_MNEMONIC_CLI:
-    case ZYDIS_MNEMONIC_STI: return true; /* events have a mask of their own */
     default: return false;
     }
 }
@@ -343,7 +301,9 @@ static bool emulate(struct pv_vcpu *v, const struct pv_insn *in)
 bool pv_privop(struct pv_vcpu *v)
 {
     struct pv_insn in;
-    if (!pv_insn_decode(v, v->d->eng->rip(v->bc), &in) || !emulate(v, &in))
+    if (!pv_insn_decode(v, v->d->eng->rip(v->bc), &in))
+        return false;
+    if (!pv_port_insn(v, &in) && !(v->kernel && emulate(v, &in)))
         return false;
     v->d->eng->set_rip(v->bc, in.next);
     return true;

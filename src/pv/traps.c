@@ -9,7 +9,7 @@ enum { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11 };
 #define FL_FIXED 0x2ull
 #define FL_TF    BIT64(8)
 #define FL_IF    BIT64(9)
-#define FL_IOPL  (3ull << 12)
+#define FL_IOPL  (3ull << FL_IOPL_SHIFT)
 #define FL_NT    BIT64(14)
 #define FL_RF    BIT64(16)
 #define FL_VM    BIT64(17)
@@ -79,6 +79,8 @@ static void bounce(struct pv_vcpu *v, const struct bounce *b)
     flags &= ~(FL_IF | FL_IOPL);
     if (!masked)
         flags |= FL_IF;
+    if (atomic_load(&v->d->iopl_in_flags))
+        flags |= (uint64_t)v->iopl << FL_IOPL_SHIFT;
     frame[n++] = gpr[RCX];
     frame[n++] = gpr[R11];
     if (b->failsafe) {
@@ -170,7 +172,7 @@ static void exception(struct pv_vcpu *v, const struct pv_event *ev)
             return;
         break;
     case VEC_GP:
-        if (v->kernel && !ev->err && pv_privop(v))
+        if (!ev->err && pv_privop(v))
             return;
         break;
     default: break;
@@ -276,6 +278,8 @@ long hc_iret(struct pv_vcpu *v, const uint64_t a[6])
     gpr[RAX] = f.rax;
     v->no_result = true;
     v->info->evtchn_upcall_mask = !(f.rflags & FL_IF);
+    if (atomic_load(&v->d->iopl_in_flags))
+        v->iopl = f.rflags >> FL_IOPL_SHIFT & 3;
     if (cs == FLAT_KERNEL_CS64 && ss == FLAT_KERNEL_SS64) {
         e->flat_cs_ss(v->bc, cs, ss);
     } else if (!e->load_cs_ss(v->bc, cs, ss)) {

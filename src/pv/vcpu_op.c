@@ -63,6 +63,7 @@ static int context_put(struct pv_vcpu *v, const struct vcpu_guest_context *c)
     v->kernel_sp = c->kernel_sp;
     v->kernel = true;
     v->gs_other = c->gs_base_user;
+    v->iopl = c->user_regs.rflags >> FL_IOPL_SHIFT & 3;
     v->d->eng->set_base(v->bc, PV_FS, c->fs_base);
     v->d->eng->set_base(v->bc, PV_GS, c->gs_base_kernel);
     v->d->eng->set_rip(v->bc, c->user_regs.rip);

@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <virtcore/base.h>
 #include <xen/features.h>
-#include <xen/physdev.h>
 #include <xen/version.h>
 
 #define XEN_MAJOR 4u
@@ -77,16 +76,6 @@ long hc_xen_version(struct pv_vcpu *v, const uint64_t a[6])
     }
 }
 
-long hc_physdev_op(struct pv_vcpu *v, const uint64_t a[6])
-{
-    (void)v;
-    switch ((uint32_t)a[0]) {
-    case PHYSDEVOP_set_iopl:
-    case PHYSDEVOP_set_iobitmap: return 0; /* no ports are let through in any case */
-    default: return -XEN_ENOSYS;
-    }
-}
-
 long hc_vm_assist(struct pv_vcpu *v, const uint64_t a[6])
 {
     if (a[0] > VMASST_CMD_disable)
@@ -98,9 +87,11 @@ long hc_vm_assist(struct pv_vcpu *v, const uint64_t a[6])
     case VMASST_TYPE_4gb_segments_notify:
     case VMASST_TYPE_writable_pagetables: /* direct writes are always emulated */
     case VMASST_TYPE_pae_extended_cr3:
-    case VMASST_TYPE_architectural_iopl:
     case VMASST_TYPE_runstate_update_flag:
     case VMASST_TYPE_m2p_strict: return 0;
+    case VMASST_TYPE_architectural_iopl:
+        atomic_store(&v->d->iopl_in_flags, a[0] == VMASST_CMD_enable);
+        return 0;
     default: return -XEN_EINVAL;
     }
 }

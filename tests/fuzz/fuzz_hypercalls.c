@@ -9,6 +9,7 @@
 #include "vm/vm.h"
 #include <sanitizer/lsan_interface.h>
 #include <xen/memory.h>
+#include <xen/physdev.h>
 #include <xen/sched.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -346,7 +347,10 @@ static void run(struct fuzz *f)
     const char *s = known[n % ARRAY_LEN(known)];
     size_t len = strlen(s);
     if (f->d->page[CODE].type != TYPE_WRITABLE || !f->d->page[CODE].types)
-        return; /* it is something else by now */
+        return;                   /* it is something else by now */
+    *scratch(f) = take(f, 1) & 3; /* the level for ports */
+    hypercall(f, __HYPERVISOR_physdev_op,
+              (const uint64_t[]){PHYSDEVOP_set_iopl, rig_va(SCRATCH), 0, 0, 0});
     memset(code, 0x90, 64);
     memcpy(code, s, len);
     for (unsigned i = 0; n & 0x80 && i < 8; i++)
