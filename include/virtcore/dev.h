@@ -46,7 +46,8 @@ typedef int vc_trap_fn(void *ud, struct vc_access *access);
  * base + len <= 65536. MMIO: takes precedence over RAM mapped there only when
  * the range is page-aligned (else VC_ERANGE when RAM is mapped there). Ranges
  * must not overlap (VC_EEXIST). Takes effect at once, on code that already ran
- * as well. Returns a positive id, or a negative code. Any thread. */
+ * as well. Returns a positive id, or a negative code; VC_EBUSY for a range of MMIO when a
+ * vCPU stayed inside some trap's fn while the memory changed thousands of times. Any thread. */
 VC_API int vc_trap(vc_vm *vm, enum vc_space space, uint64_t base, uint64_t len, vc_trap_fn *fn,
                    void *ud);
 

@@ -28,7 +28,7 @@ struct backend {
     void (*close)(struct backend_vm *bvm);
     /* What an open partition has, as probe says it; NULL: probe does. */
     void (*info)(struct backend_vm *bvm, struct vc_probe_info *info);
-    /* The memory map or the traps changed. Returns when no vCPU uses the old. A code
+    /* The memory map or the traps changed. vCPUs forget the old before they run on. A code
      * with error set when the engine cannot have such a map: it goes back then. */
     int (*map_changed)(struct backend_vm *bvm);
     /* Brings the regions' dirty bits up to date; NULL: they always are. */

@@ -135,6 +135,8 @@ void mem_reclaim(struct mem *mem)
  * keeps what it knows, while others may change the map without end. */
 static int change_begin(struct mem *mem)
 {
+    if (mem->nretired >= MEM_RETIRED_MAX)
+        reclaim(mem);
     return mem->nretired < MEM_RETIRED_MAX
                ? 0
                : err_set(VC_EBUSY,

@@ -168,6 +168,9 @@ int mem_write(struct mem *mem, uint64_t gpa, const void *buf, size_t len);
 /* The same without an error sentence: for guests' addresses. */
 bool mem_copy_out(struct mem *mem, uint64_t gpa, void *buf, size_t len);
 bool mem_copy_in(struct mem *mem, uint64_t gpa, const void *buf, size_t len);
+/* A vCPU's access to a device's page that no device took: is RAM there by now? Then done;
+ * a write to ROM has no effect. */
+bool mem_late(struct mem *mem, uint64_t gpa, void *data, size_t len, bool write);
 
 /* Whether all of it is RAM. */
 bool mem_is_mapped(struct mem *mem, uint64_t gpa, uint64_t len);

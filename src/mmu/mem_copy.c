@@ -158,3 +158,14 @@ int mem_dirty_fetch(struct mem *mem, uint64_t gpa, uint64_t len, void *bitmap, s
     mem_unpin(mem, slot);
     return rc;
 }
+
+bool mem_late(struct mem *mem, uint64_t gpa, void *data, size_t len, bool write)
+{
+    unsigned pin = mem_pin(mem);
+    const struct mem_region *r = mem_find(mem, gpa);
+    bool rom = r && !(r->prot & VC_MEM_WRITE);
+    mem_unpin(mem, pin);
+    if (!r)
+        return false;
+    return write ? rom || mem_copy_in(mem, gpa, data, len) : mem_copy_out(mem, gpa, data, len);
+}

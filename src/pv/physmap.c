@@ -44,9 +44,10 @@ static int map_page(struct pv_domain *d, unsigned which, uint64_t gfn)
 {
     if (gfn >= MEM_GPA_MAX >> 12)
         return -XEN_EINVAL;
-    if (mem_add(d->host.mem, gfn << 12, PAGE, VC_MEM_READ | VC_MEM_WRITE, home(d, which))) {
+    int rc = mem_add(d->host.mem, gfn << 12, PAGE, VC_MEM_READ | VC_MEM_WRITE, home(d, which));
+    if (rc) {
         err_begin();
-        return -XEN_EINVAL;
+        return rc == VC_EBUSY ? -XEN_EBUSY : -XEN_EINVAL;
     }
     d->host.map_changed(d->host.ctx);
     return 0;

@@ -66,8 +66,7 @@ static bool msr_write(struct pv_vcpu *v, uint32_t index, uint64_t value)
     }
 }
 
-/* ---- CPUID ------------------------------------------------------------------------------------
- */
+/* ---- CPUID ---------------------------------------------------------------------------------- */
 
 /* What a PV guest has not: page sizes, its own paging features, interrupt controllers,
  * virtualization. */
@@ -133,8 +132,7 @@ bool pv_forced_cpuid(struct pv_vcpu *v)
     return true;
 }
 
-/* ---- control and debug registers
- * ----------------------------------------------------------------- */
+/* ---- control and debug registers ------------------------------------------------------------ */
 
 static uint64_t m2p_cr3(const struct pv_vcpu *v)
 {
@@ -234,8 +232,7 @@ long hc_fpu_taskswitch(struct pv_vcpu *v, const uint64_t a[6])
     return 0;
 }
 
-/* ---- #GP(0)
- * ---------------------------------------------------------------------------- */
+/* ---- #GP(0) --------------------------------------------------------------------------------- */
 
 static bool mov_special(struct pv_vcpu *v, const struct pv_insn *in)
 {

@@ -2,6 +2,7 @@
  * Is there a KVM that works? Without the library: a VM, a vCPU, and two instructions of
  * a guest: a port write, and the end. "tsc" instead says how fast the time-stamp counter
  * is, in kHz. */
+#include "base/tsc.h"
 #include <fcntl.h>
 #include <linux/kvm.h>
 #include <stdint.h>
@@ -9,8 +10,6 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <time.h>
-#include <x86intrin.h>
 
 #define PAGE 4096
 #define PORT 0x10
@@ -21,26 +20,10 @@ static int fail(const char *what)
     return 1;
 }
 
-static double now_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
-}
-
-static int tsc_khz(void)
-{
-    double ms = now_ms();
-    uint64_t ticks = __rdtsc();
-    nanosleep(&(struct timespec){.tv_nsec = 200 * 1000 * 1000}, NULL);
-    printf("%.0f\n", (double)(__rdtsc() - ticks) / (now_ms() - ms));
-    return 0;
-}
-
 int main(int argc, char **argv)
 {
     if (argc > 1 && !strcmp(argv[1], "tsc"))
-        return tsc_khz();
+        return printf("%llu\n", (unsigned long long)host_tsc_hz() / 1000) < 0;
     static const uint8_t code[] = {
         0xb0, 42,   /* mov al, 42 */
         0xe6, PORT, /* out PORT, al */

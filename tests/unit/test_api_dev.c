@@ -358,9 +358,10 @@ Test(api_dev, map_changes_under_a_vcpu, .timeout = 60)
     };
     vc_vm *vm = open_vm();
     vc_cpu *cpu = code_cpu(vm, code, sizeof code);
-    struct runner r = {.cpu = cpu};
+    struct runner r;
+    uint32_t at[2] = {0};
     int n = 0;
-    pthread_create(&r.thread, NULL, runner_main, &r);
+    runner_start(&r, cpu);
     for (unsigned i = 0; i < 300; i++) {
         int id = vc_trap(vm, VC_SPACE_MMIO, 0x8000, 0x1000, count, &n);
         works(id);
@@ -368,16 +369,11 @@ Test(api_dev, map_changes_under_a_vcpu, .timeout = 60)
             usleep(2000);
         works(vc_untrap(vm, id));
     }
-    do
-        usleep(1000);
-    while (!n && !vc_trap(vm, VC_SPACE_MMIO, 0x8000, 0x1000, count, &n));
-    works(vc_kick(cpu));
-    pthread_join(r.thread, NULL);
-    cr_assert_eq(r.exit.kind, VC_EXIT_KICK);
-    uint32_t at[2];
+    while (!at[0]) /* a busy host may not have come to it */
+        works(vc_read(vm, 0x9000, &at[0], 4));
+    runner_stop(&r);
     works(vc_read(vm, 0x9000, &at[0], 4));
     works(vc_read(vm, 0x1f00, &at[1], 4));
-    cr_expect_gt(at[0], 0);
     cr_expect_leq(at[0] - at[1], 1);
     works(vc_close(vm));
 }

@@ -9,15 +9,6 @@
 #define PLACE 0x310u /* pages whose entries the maps take */
 #define TABLE 0x320u /* what becomes a page table */
 
-static long op_n(struct rig *r, unsigned cmd, void *arg, size_t n)
-{
-    const uint64_t a[6] = {cmd, r->at, 1};
-    memcpy(r->scratch, arg, n);
-    long rc = hc_grant_table_op(r->v, a);
-    memcpy(arg, r->scratch, n);
-    return rc;
-}
-
 static void grant_to(struct rig *r, uint32_t ref, uint16_t flags, domid_t who, uint64_t frame)
 {
     if (r->d->grant_version == 1) {
@@ -43,7 +34,7 @@ static uint16_t use(const struct rig *r)
 
 static int16_t map_op(struct rig *r, struct gnttab_map_grant_ref *m)
 {
-    cr_assert_eq(op_n(r, GNTTABOP_map_grant_ref, m, sizeof *m), 0);
+    cr_assert_eq(rig_grant_op(r, GNTTABOP_map_grant_ref, m, sizeof *m), 0);
     return m->status;
 }
 
@@ -62,7 +53,7 @@ static int16_t unmap_both(struct rig *r, int handle, uint64_t host, uint64_t dev
 {
     struct gnttab_unmap_grant_ref u = {
         .host_addr = host, .dev_bus_addr = device, .handle = (uint32_t)handle};
-    cr_assert_eq(op_n(r, GNTTABOP_unmap_grant_ref, &u, sizeof u), 0);
+    cr_assert_eq(rig_grant_op(r, GNTTABOP_unmap_grant_ref, &u, sizeof u), 0);
     return u.status;
 }
 
@@ -75,7 +66,7 @@ static int16_t replace(struct rig *r, int handle, uint64_t host, uint64_t from)
 {
     struct gnttab_unmap_and_replace u = {
         .host_addr = host, .new_addr = from, .handle = (uint32_t)handle};
-    cr_assert_eq(op_n(r, GNTTABOP_unmap_and_replace, &u, sizeof u), 0);
+    cr_assert_eq(rig_grant_op(r, GNTTABOP_unmap_and_replace, &u, sizeof u), 0);
     return u.status;
 }
 
@@ -111,7 +102,7 @@ static struct rig rig_version(uint32_t version)
 {
     struct rig r = rig_new(1);
     struct gnttab_set_version s = {version};
-    cr_assert_eq(op_n(&r, GNTTABOP_set_version, &s, sizeof s), 0);
+    cr_assert_eq(rig_grant_op(&r, GNTTABOP_set_version, &s, sizeof s), 0);
     return r;
 }
 
@@ -317,7 +308,7 @@ Test(xen_grant_maps, an_entry_overwritten)
         sound(&r);
     }
     struct gnttab_set_version s = {2};
-    cr_assert_eq(op_n(&r, GNTTABOP_set_version, &s, sizeof s), -XEN_EBUSY);
+    cr_assert_eq(rig_grant_op(&r, GNTTABOP_set_version, &s, sizeof s), -XEN_EBUSY);
     cr_assert_eq(rig_map(&r, PLACE, e | PTE_W), 0);
     cr_assert_eq(unmap(&r, h, rig_va(PLACE)), GNTST_okay);
     end(&r);
@@ -397,13 +388,13 @@ Test(xen_grant_maps, bits_that_are_mapped_keep_the_version)
     struct gnttab_set_version s = {1};
     uint64_t bits = r.d->special + SPECIAL_STATUS;
     cr_assert_eq(rig_map(&r, PLACE, bits << 12 | PTE_P), 0);
-    cr_assert_eq(op_n(&r, GNTTABOP_set_version, &s, sizeof s), -XEN_EBUSY);
+    cr_assert_eq(rig_grant_op(&r, GNTTABOP_set_version, &s, sizeof s), -XEN_EBUSY);
     cr_assert_eq(s.version, 2);
     cr_assert_eq(rig_map(&r, PLACE, (bits + STATUS_FRAMES_MAX - 1) << 12 | PTE_P), 0);
     s.version = 1;
-    cr_assert_eq(op_n(&r, GNTTABOP_set_version, &s, sizeof s), -XEN_EBUSY);
+    cr_assert_eq(rig_grant_op(&r, GNTTABOP_set_version, &s, sizeof s), -XEN_EBUSY);
     cr_assert_eq(rig_map(&r, PLACE, 0), 0);
     s.version = 1;
-    cr_assert_eq(op_n(&r, GNTTABOP_set_version, &s, sizeof s), 0);
+    cr_assert_eq(rig_grant_op(&r, GNTTABOP_set_version, &s, sizeof s), 0);
     end(&r);
 }

@@ -8,19 +8,10 @@
 #define REF  20u
 #define DATA 0x300u
 
-static long op(struct rig *r, unsigned cmd, void *arg, size_t n)
-{
-    const uint64_t a[6] = {cmd, r->at, 1};
-    memcpy(r->scratch, arg, n);
-    long rc = hc_grant_table_op(r->v, a);
-    memcpy(arg, r->scratch, n);
-    return rc;
-}
-
 static long set_version(struct rig *r, uint32_t version)
 {
     struct gnttab_set_version s = {version};
-    long rc = op(r, GNTTABOP_set_version, &s, sizeof s);
+    long rc = rig_grant_op(r, GNTTABOP_set_version, &s, sizeof s);
     cr_assert_eq(s.version, r->d->grant_version);
     return rc;
 }
@@ -45,10 +36,10 @@ Test(xen_grants, versions)
     struct rig r = rig_new(1);
     struct gnttab_get_version g = {.dom = DOMID_SELF};
     uint64_t gpa;
-    cr_assert_eq(op(&r, GNTTABOP_get_version, &g, sizeof g), 0);
+    cr_assert_eq(rig_grant_op(&r, GNTTABOP_get_version, &g, sizeof g), 0);
     cr_assert_eq(g.version, 1);
     g.dom = 3;
-    cr_assert_eq(op(&r, GNTTABOP_get_version, &g, sizeof g), -XEN_EPERM);
+    cr_assert_eq(rig_grant_op(&r, GNTTABOP_get_version, &g, sizeof g), -XEN_EPERM);
     cr_assert_eq(set_version(&r, 0), -XEN_EINVAL);
     cr_assert_eq(set_version(&r, 3), -XEN_EINVAL);
     r.d->grant[0][REF] = (struct grant_entry_v1){GTF_permit_access, BACK_END, DATA};
@@ -173,7 +164,7 @@ static int16_t status_frames(struct rig *r, uint32_t n)
 {
     struct gnttab_get_status_frames s = {.nr_frames = n, .dom = DOMID_SELF};
     s.frame_list.p = (uint64_t *)(uintptr_t)(r->at + 512);
-    cr_assert_eq(op(r, GNTTABOP_get_status_frames, &s, sizeof s), 0);
+    cr_assert_eq(rig_grant_op(r, GNTTABOP_get_status_frames, &s, sizeof s), 0);
     return s.status;
 }
 
@@ -181,7 +172,7 @@ static void setup_table(struct rig *r, uint32_t n)
 {
     struct gnttab_setup_table s = {.nr_frames = n, .dom = DOMID_SELF};
     s.frame_list.p = (xen_pfn_t *)(uintptr_t)(r->at + 512);
-    cr_assert_eq(op(r, GNTTABOP_setup_table, &s, sizeof s), 0);
+    cr_assert_eq(rig_grant_op(r, GNTTABOP_setup_table, &s, sizeof s), 0);
     cr_assert_eq(s.status, GNTST_okay);
 }
 

@@ -59,6 +59,16 @@ static inline long rig_ext(struct rig *r, unsigned cmd, uint64_t mfn)
     return hc_mmuext_op(r->v, a);
 }
 
+/* A hypercall of grants with one structure. */
+static inline long rig_grant_op(struct rig *r, unsigned cmd, void *arg, size_t n)
+{
+    const uint64_t a[6] = {cmd, r->at, 1};
+    memcpy(r->scratch, arg, n);
+    long rc = hc_grant_table_op(r->v, a);
+    memcpy(arg, r->scratch, n);
+    return rc;
+}
+
 static inline long rig_update(struct rig *r, uint64_t ptr, uint64_t val)
 {
     const struct mmu_update u = {ptr, val};

@@ -105,18 +105,6 @@ uint64_t emu_insn_id(const struct emu *c)
     return c->icount - (c->block->nops - (uint64_t)(c->op - c->block->op));
 }
 
-/* A device's page that became RAM while the access was on its way. */
-static bool ram_by_now(struct emu *c, struct vc_access *a)
-{
-    struct mem *mem = c->env->mem;
-    const struct mem_region *r = mem_find(mem, a->addr);
-    if (!r)
-        return false;
-    if (a->write) /* to ROM: has no effect */
-        return !(r->prot & VC_MEM_WRITE) || mem_copy_in(mem, a->addr, &a->data, a->len);
-    return mem_copy_out(mem, a->addr, &a->data, a->len);
-}
-
 static void device(struct emu *c, enum vc_space space, uint64_t addr, unsigned len, bool write,
                    uint64_t *data)
 {
@@ -145,7 +133,8 @@ static void device(struct emu *c, enum vc_space space, uint64_t addr, unsigned l
     doing(c, VC_DOING_INTERPRETER);
     if (rc < 0)
         emu_exit_error(c, rc);
-    if (rc == ENV_UNHANDLED && space == VC_SPACE_MMIO && ram_by_now(c, &a))
+    if (rc == ENV_UNHANDLED && space == VC_SPACE_MMIO &&
+        mem_late(c->env->mem, addr, &a.data, len, write))
         rc = ENV_HANDLED;
     unsigned n = c->replay.n;
     if (n < ARRAY_LEN(c->replay.rec)) {

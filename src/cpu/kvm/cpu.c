@@ -45,9 +45,10 @@ static int make(struct kvm_vm *vm, unsigned index, struct kvm_cpu **out)
     int rc = kvm_dirty_cpu(c);
     if (!rc)
         rc = kvm_regs_load(c);
-    kvm_tsc_rate(c);
-    if (!rc)
+    if (!rc) {
+        kvm_tsc_rate(c);
         rc = kvm_tsc_start(c);
+    }
     if (rc)
         kvm_cpu_end(c);
     else

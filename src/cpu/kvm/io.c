@@ -113,27 +113,12 @@ int kvm_io_exit(struct kvm_cpu *c)
     return kvm_io_go(c);
 }
 
-/* RAM: written although it is ROM, which has no effect; or mapped while the access was
- * on its way here. */
-static bool is_ram(struct kvm_cpu *c, uint64_t gpa, uint8_t *data, unsigned len, bool write)
-{
-    struct mem *mem = c->vm->env.mem;
-    unsigned pin = mem_pin(mem);
-    const struct mem_region *r = mem_find(mem, gpa);
-    bool rom = r && !(r->prot & VC_MEM_WRITE);
-    mem_unpin(mem, pin);
-    if (!r)
-        return false;
-    if (write)
-        return rom || mem_copy_in(mem, gpa, data, len);
-    return mem_copy_out(mem, gpa, data, len);
-}
-
 int kvm_mmio_exit(struct kvm_cpu *c)
 {
     struct kvm_run *run = c->run;
     c->unfinished = true;
-    if (is_ram(c, run->mmio.phys_addr, run->mmio.data, run->mmio.len, run->mmio.is_write))
+    if (mem_late(c->vm->env.mem, run->mmio.phys_addr, run->mmio.data, run->mmio.len,
+                 run->mmio.is_write))
         return NEXT_GO;
     c->stats.mmio_exits++;
     c->io = (struct kvm_io){
